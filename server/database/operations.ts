@@ -1,0 +1,32 @@
+import * as admin from "./operations/admin.ts";
+import * as audit from "./operations/audit.ts";
+import * as blobs from "./operations/blobs.ts";
+import * as entries from "./operations/entries.ts";
+import * as keys from "./operations/keys.ts";
+import * as uploads from "./operations/uploads.ts";
+import type { Operation } from "./step.ts";
+
+const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob } = entries;
+const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
+const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
+const { appendAudit, queryAudit, pruneAudit } = audit;
+
+/** Everything the index can do. Both drivers run these generators; see step.ts. */
+export const operations = {
+  getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob,
+  blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
+  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, commitUpload, abortUpload, expiredUploads, openUploads,
+  appendAudit, queryAudit, pruneAudit,
+  ...keys,
+  ...admin,
+} as const;
+
+type Operations = typeof operations;
+export type OperationName = keyof Operations;
+export type Arguments<N extends OperationName> = Parameters<Operations[N]> extends [infer A, ...unknown[]] ? A : Record<string, never>;
+export type Result<N extends OperationName> = ReturnType<Operations[N]> extends Generator<unknown, infer R, never> ? R : never;
+
+/** The generator of an operation, ready to be stepped through. */
+export function start(name: OperationName, args: unknown, slot: number): ReturnType<Operation<unknown, unknown>> {
+  return (operations[name] as unknown as Operation<unknown, unknown>)(args, slot);
+}

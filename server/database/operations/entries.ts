@@ -1,0 +1,216 @@
+import { all, first, flag, step, type Row, type Step, type Steps, type Value } from "../step.ts";
+import type { BlobLocation, Entry } from "../../core/entry.ts";
+import { auditStep, type AuditRecord } from "./audit.ts";
+import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
+
+export interface EntryName {
+  readonly cache: string;
+  readonly keyspace: string;
+  readonly scope: string;
+  readonly key: string;
+  readonly version: string;
+}
+
+const SELECT = `SELECT e.*, ${BLOB_COLUMNS} FROM entries e LEFT JOIN blobs b ON b.id = e.blob`;
+
+export function entryOf(row: Row): Entry {
+  return {
+    id: row["id"] as number,
+    cache: row["cache"] as string,
+    keyspace: row["keyspace"] as string,
+    scope: row["scope"] as string,
+    key: row["key"] as string,
+    version: row["version"] as string,
+    size: row["size"] as number,
+    digest: row["digest"] as string | null,
+    blob: blobOf(row),
+    metadata: row["metadata"] as string | null,
+    trusted: row["trusted"] === 1,
+    created: row["created"] as number,
+    accessed: row["accessed"] as number,
+    expires: row["expires"] as number | null,
+  };
+}
+
+/** The step that moves a cache's usage; the last of a transaction, because all writers of a cache meet here. */
+export function usageStep(cache: string, keyspace: string, trusted: boolean, entries: number, bytes: number, slot: number): Step {
+  return step(
+    "INSERT INTO usage (cache, keyspace, trusted, slot, entries, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6) " +
+      "ON CONFLICT (cache, keyspace, trusted, slot) DO UPDATE SET entries = usage.entries + excluded.entries, bytes = usage.bytes + excluded.bytes",
+    cache, keyspace, flag(trusted), slot, entries, bytes,
+  );
+}
+
+export function* getEntry(n: EntryName): Steps<Entry | undefined> {
+  const row = yield* first(
+    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.key = ?3 AND e.version = ?4 AND e.scope = ?5`,
+    n.cache, n.keyspace, n.key, n.version, n.scope,
+  );
+  return row && entryOf(row);
+}
+
+export function* entryById(args: { id: number }): Steps<Entry | undefined> {
+  const row = yield* first(`${SELECT} WHERE e.id = ?1`, args.id);
+  return row && entryOf(row);
+}
+
+/** The newest entry of one scope whose key starts with the prefix. */
+export function* findPrefix(n: EntryName): Steps<Entry | undefined> {
+  // U+10FFFF sorts after every other character in UTF-8, so the range holds exactly the keys with this prefix.
+  const row = yield* first(
+    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.scope = ?3 AND e.version = ?4 AND e.key >= ?5 AND e.key < ?6 ORDER BY e.created DESC, e.id DESC LIMIT 1`,
+    n.cache, n.keyspace, n.scope, n.version, n.key, `${n.key}\u{10FFFF}`,
+  );
+  return row && entryOf(row);
+}
+
+/** The parts of a body, in order. */
+export function* entryParts(args: { entry: number }): Steps<BlobLocation[]> {
+  const rows = yield* all(`SELECT ${BLOB_COLUMNS} FROM entry_parts p JOIN blobs b ON b.id = p.blob WHERE p.entry = ?1 ORDER BY p.seq`, args.entry);
+  return rows.map((row) => blobOf(row)!);
+}
+
+export interface NewEntry extends EntryName {
+  readonly metadata: string | null;
+  readonly trusted: boolean;
+  readonly expires: number | null;
+  readonly now: number;
+  /** Replace an entry with the same name; otherwise its being there is the result `exists`. */
+  readonly overwrite: boolean;
+  readonly audit: AuditRecord;
+}
+
+export type PutResult =
+  | { readonly status: "created" | "replaced"; readonly entry: Entry; readonly unused: { store: string; name: string }[] }
+  | { readonly status: "exists"; readonly entry: Entry; readonly unused: { store: string; name: string }[] };
+
+/** Makes an entry with a one-blob body visible. */
+export function* putEntry(args: NewEntry & { blob: NewBlob }, slot: number): Steps<PutResult> {
+  const existing = yield* getEntry(args);
+  const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
+  if (existing && !args.overwrite) return { status: "exists", entry: existing, unused: file };
+  const { duplicate, ...blob } = yield* claimBlob(args.cache, args.blob);
+  const status = yield* insertEntry(args, { size: blob.size, digest: blob.digest, blob }, [], existing, slot);
+  if (status.lost) {
+    yield* releaseBlobs([blob.id], args.now);
+    return { status: "exists", entry: status.entry, unused: duplicate ? file : [] };
+  }
+  return { status: existing ? "replaced" : "created", entry: status.entry, unused: duplicate ? file : [] };
+}
+
+interface Body {
+  readonly size: number;
+  readonly digest: string | null;
+  readonly blob: BlobLocation | null;
+}
+
+/** Inserts the row (replacing `existing`), its parts, usage and audit line. `lost`: another writer came first. */
+export function* insertEntry(args: NewEntry, body: Body, parts: readonly BlobLocation[], existing: Entry | undefined, slot: number): Steps<{ lost: boolean; entry: Entry }> {
+  if (existing) yield* deleteEntry(existing, args.now, slot);
+  const row = yield* first(
+    "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
+    args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
+    flag(args.trusted), args.now, args.expires,
+  );
+  if (!row) return { lost: true, entry: (yield* getEntry(args))! };
+  const id = row["id"] as number;
+  if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
+  yield [auditStep(args.audit), usageStep(args.cache, args.keyspace, args.trusted, 1, body.size, slot)];
+  const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
+  return { lost: false, entry: { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body } };
+}
+
+/** Deletes one entry and gives its blobs back. False when it was gone already. */
+export function* deleteEntry(entry: Pick<Entry, "id">, now: number, slot: number): Steps<Entry | undefined> {
+  const row = yield* first("DELETE FROM entries WHERE id = ?1 RETURNING *", entry.id);
+  if (!row) return undefined;
+  const gone = entryOf(row);
+  const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", entry.id);
+  const blobs = parts.map((part) => part["blob"] as number);
+  if (row["blob"] !== null) blobs.push(row["blob"] as number);
+  yield* releaseBlobs(blobs, now);
+  yield usageStep(gone.cache, gone.keyspace, gone.trusted, -1, -gone.size, slot);
+  return gone;
+}
+
+/** Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there. */
+export function* removeEntries(args: { ids: number[]; now: number; audit: AuditRecord }, slot: number): Steps<Entry[]> {
+  const gone: Entry[] = [];
+  for (const id of args.ids.slice(0, 500)) {
+    const entry = yield* deleteEntry({ id }, args.now, slot);
+    if (entry) gone.push(entry);
+  }
+  if (gone.length > 0) {
+    const one = gone.length === 1 ? gone[0]! : undefined;
+    yield auditStep({
+      ...args.audit,
+      size: gone.reduce((sum, entry) => sum + entry.size, 0),
+      ...(one ? { keyspace: one.keyspace, scope: one.scope, key: one.key } : { key: `${gone.length} entries` }),
+    });
+  }
+  return gone;
+}
+
+/** Records uses: access times, and that a trusted scope has read a content-addressed entry (which makes it trusted). */
+export function* touchEntries(args: { touches: { id: number; at: number; trust: boolean }[] }, slot: number): Steps<void> {
+  const steps = args.touches.map((t) => step("UPDATE entries SET accessed = ?2 WHERE id = ?1 AND accessed < ?2", t.id, t.at));
+  if (steps.length > 0) yield steps;
+  for (const t of args.touches.filter((touch) => touch.trust)) {
+    const row = yield* first("UPDATE entries SET trusted = 1 WHERE id = ?1 AND trusted = 0 RETURNING cache, keyspace, size", t.id);
+    if (!row) continue;
+    const [cache, keyspace, size] = [row["cache"] as string, row["keyspace"] as string, row["size"] as number];
+    yield [usageStep(cache, keyspace, false, -1, -size, slot), usageStep(cache, keyspace, true, 1, size, slot)];
+  }
+}
+
+/** Remembers the digest of a whole body in parts, once a protocol had to compute it. */
+export function* setDigest(args: { id: number; digest: string }): Steps<void> {
+  yield step("UPDATE entries SET digest = ?2 WHERE id = ?1 AND digest IS NULL", args.id, args.digest);
+}
+
+export interface EntryQuery {
+  cache: string;
+  keyspace?: string;
+  /** Only these scopes; an empty list finds nothing. */
+  scopes?: readonly string[];
+  prefix?: string;
+  version?: string;
+  /** Only entries with a smaller id (from the previous page). */
+  before?: number;
+  limit: number;
+}
+
+/** Newest first, at most 500 a page. */
+export function* listEntries(q: EntryQuery): Steps<Entry[]> {
+  if (q.scopes?.length === 0) return [];
+  const values: Value[] = [q.cache, q.before ?? Number.MAX_SAFE_INTEGER];
+  const where = ["e.cache = ?1", "e.id < ?2"];
+  const bind = (value: Value) => `?${values.push(value)}`;
+  if (q.keyspace !== undefined) where.push(`e.keyspace = ${bind(q.keyspace)}`);
+  if (q.version !== undefined) where.push(`e.version = ${bind(q.version)}`);
+  if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(`${q.prefix}\u{10FFFF}`)}`);
+  if (q.scopes) where.push(`e.scope IN (${q.scopes.map(bind).join(", ")})`);
+  const rows = yield* all(`${SELECT} WHERE ${where.join(" AND ")} ORDER BY e.id DESC LIMIT ${bind(Math.min(q.limit, 500))}`, ...values);
+  return rows.map(entryOf);
+}
+
+/** Entries whose time is over, oldest first, at most 500. */
+export function* expiredEntries(args: { now: number }): Steps<Entry[]> {
+  return (yield* all(`${SELECT} WHERE e.expires IS NOT NULL AND e.expires <= ?1 ORDER BY e.expires LIMIT 500`, args.now)).map(entryOf);
+}
+
+/** The least recently used entries of one class of a cache, not used since `before`, at most 500. */
+export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number }): Steps<Entry[]> {
+  const rows = yield* all(
+    `${SELECT} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 ORDER BY e.accessed LIMIT ?4`,
+    args.cache, flag(args.trusted), args.before, Math.min(args.limit, 500),
+  );
+  return rows.map(entryOf);
+}
+
+/** Entries whose body needs this blob, at most 500. */
+export function* entriesOfBlob(args: { blob: number }): Steps<number[]> {
+  const rows = yield* all("SELECT id FROM entries WHERE blob = ?1 UNION SELECT entry AS id FROM entry_parts WHERE blob = ?1 LIMIT 500", args.blob);
+  return rows.map((row) => row["id"] as number);
+}

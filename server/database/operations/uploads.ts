@@ -1,0 +1,168 @@
+import { all, first, flag, step, type Row, type Steps } from "../step.ts";
+import type { BlobLocation } from "../../core/entry.ts";
+import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
+import { getEntry, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
+
+/** Usage of parts that wait for their commit is kept under this name, so that it counts against the quota. */
+export const PENDING = "uploads";
+
+export interface Upload extends EntryName {
+  readonly id: string;
+  /** The same reservation as a number (GitHub's v1 protocol knows cache ids as integers). */
+  readonly number: number;
+  readonly actor: string;
+  readonly trusted: boolean;
+  readonly metadata: string | null;
+  readonly created: number;
+  readonly expires: number;
+}
+
+function uploadOf(row: Row): Upload {
+  return { ...(row as unknown as Upload), trusted: row["trusted"] === 1 };
+}
+
+export type ReserveResult = { readonly status: "reserved"; readonly upload: Upload } | { readonly status: "exists" };
+
+/**
+ * Reserves a name. `exists` when an entry has it, or another reservation that is still alive; one that has expired is
+ * replaced (a crashed client must not block the key for ever).
+ */
+export function* reserveUpload(args: { upload: Upload; now: number }, slot: number): Steps<ReserveResult> {
+  const u = args.upload;
+  if (yield* getEntry(u)) return { status: "exists" };
+  const stale = yield* first(
+    "SELECT id FROM uploads WHERE cache = ?1 AND keyspace = ?2 AND key = ?3 AND version = ?4 AND scope = ?5 AND expires <= ?6",
+    u.cache, u.keyspace, u.key, u.version, u.scope, args.now,
+  );
+  if (stale) yield* abortUpload({ id: stale["id"] as string, now: args.now }, slot);
+  const row = yield* first(
+    "INSERT INTO uploads (id, number, cache, keyspace, scope, key, version, actor, trusted, metadata, created, expires) " +
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING RETURNING id",
+    u.id, u.number, u.cache, u.keyspace, u.scope, u.key, u.version, u.actor, flag(u.trusted), u.metadata, u.created, u.expires,
+  );
+  return row ? { status: "reserved", upload: u } : { status: "exists" };
+}
+
+export function* getUpload(args: { id: string }): Steps<Upload | undefined> {
+  const row = yield* first("SELECT * FROM uploads WHERE id = ?1", args.id);
+  return row && uploadOf(row);
+}
+
+export function* uploadByNumber(args: { number: number }): Steps<Upload | undefined> {
+  const row = yield* first("SELECT * FROM uploads WHERE number = ?1", args.number);
+  return row && uploadOf(row);
+}
+
+/** The living reservation of a name, if there is one. */
+export function* findUpload(n: EntryName): Steps<Upload | undefined> {
+  const row = yield* first(
+    "SELECT * FROM uploads WHERE cache = ?1 AND keyspace = ?2 AND key = ?3 AND version = ?4 AND scope = ?5",
+    n.cache, n.keyspace, n.key, n.version, n.scope,
+  );
+  return row && uploadOf(row);
+}
+
+export interface UploadPart {
+  readonly name: string;
+  readonly position: number;
+  readonly size: number;
+}
+
+export function* uploadParts(args: { id: string }): Steps<UploadPart[]> {
+  const rows = yield* all("SELECT name, position, size FROM upload_parts WHERE upload = ?1 ORDER BY position, name", args.id);
+  return rows as unknown as UploadPart[];
+}
+
+/**
+ * Adds a part, or replaces the one with this name, and prolongs the reservation. `gone` when the upload has ended or has
+ * expired; `full` when it has `maxParts` already.
+ */
+export function* addPart(
+  args: { id: string; name: string; position: number; blob: NewBlob; now: number; expires: number; maxParts: number },
+  slot: number,
+): Steps<{ status: "stored" | "gone" | "full"; unused: { store: string; name: string }[] }> {
+  const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
+  // The update is also the lock that orders this against commit and abort.
+  const row = yield* first("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 RETURNING *", args.id, args.expires, args.now);
+  if (!row) return { status: "gone", unused: file };
+  const upload = uploadOf(row);
+  const count = yield* first("SELECT count(*) AS n FROM upload_parts WHERE upload = ?1", args.id);
+  const old = yield* first("DELETE FROM upload_parts WHERE upload = ?1 AND name = ?2 RETURNING blob, size", args.id, args.name);
+  if (!old && (count!["n"] as number) >= args.maxParts) return { status: "full", unused: file };
+  const blob = yield* claimBlob(upload.cache, args.blob);
+  yield step(
+    "INSERT INTO upload_parts (upload, name, position, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)",
+    args.id, args.name, args.position, blob.id, args.blob.size,
+  );
+  if (old) yield* releaseBlobs([old["blob"] as number], args.now);
+  yield usageStep(upload.cache, PENDING, upload.trusted, old ? 0 : 1, args.blob.size - ((old?.["size"] as number) ?? 0), slot);
+  return { status: "stored", unused: blob.duplicate ? file : [] };
+}
+
+export type CommitResult = PutResult | { readonly status: "gone" } | { readonly status: "missing"; readonly part: string } | { readonly status: "size"; readonly size: number };
+
+/**
+ * Turns an upload into an entry by listing its parts, without moving a byte. Parts that are not listed are dropped.
+ * @param args.parts names in order; null takes all by position
+ */
+export function* commitUpload(
+  args: { id: string; parts: string[] | null; size: number | null; expires: number | null; metadata: string | null; now: number; overwrite: boolean; audit: NewEntry["audit"] },
+  slot: number,
+): Steps<CommitResult> {
+  const locked = yield* first("UPDATE uploads SET expires = expires + 1 WHERE id = ?1 RETURNING *", args.id);
+  if (!locked) return { status: "gone" };
+  const upload = uploadOf(locked);
+  const rows = yield* all(`SELECT p.name, p.position, ${BLOB_COLUMNS} FROM upload_parts p JOIN blobs b ON b.id = p.blob WHERE p.upload = ?1 ORDER BY p.position, p.name`, args.id);
+  const byName = new Map(rows.map((row) => [row["name"] as string, blobOf(row)!]));
+  const body: BlobLocation[] = [];
+  for (const name of args.parts ?? byName.keys()) {
+    const blob = byName.get(name);
+    if (!blob) return { status: "missing", part: name };
+    body.push(blob);
+  }
+  const size = body.reduce((sum, part) => sum + part.size, 0);
+  if (args.size !== null && args.size !== size) return { status: "size", size };
+
+  const existing = yield* getEntry(upload);
+  if (existing && !args.overwrite) {
+    yield* abortUpload({ id: args.id, now: args.now }, slot);
+    return { status: "exists", entry: existing, unused: [] };
+  }
+  // The entry takes its own references before the upload gives up all of its own.
+  for (const part of body.toSorted((a, b) => a.id - b.id)) {
+    yield step("UPDATE blobs SET refs = refs + 1, orphaned = NULL WHERE id = ?1", part.id);
+  }
+  const single = body.length === 1 ? body[0]! : null;
+  const { lost, entry } = yield* insertEntry(
+    { ...upload, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
+    { size, digest: single?.digest ?? null, blob: single },
+    single ? [] : body,
+    existing,
+    slot,
+  );
+  if (lost) yield* releaseBlobs(body.map((part) => part.id), args.now);
+  yield* abortUpload({ id: args.id, now: args.now }, slot);
+  return { status: lost ? "exists" : existing ? "replaced" : "created", entry, unused: [] };
+}
+
+/** Ends an upload and gives its parts back. False when it had ended already. */
+export function* abortUpload(args: { id: string; now: number }, slot: number): Steps<boolean> {
+  const row = yield* first("DELETE FROM uploads WHERE id = ?1 RETURNING cache, trusted", args.id);
+  if (!row) return false;
+  const parts = yield* all("DELETE FROM upload_parts WHERE upload = ?1 RETURNING blob, size", args.id);
+  yield* releaseBlobs(parts.map((part) => part["blob"] as number), args.now);
+  const bytes = parts.reduce((sum, part) => sum + (part["size"] as number), 0);
+  if (parts.length > 0) yield usageStep(row["cache"] as string, PENDING, row["trusted"] === 1, -parts.length, -bytes, slot);
+  return true;
+}
+
+/** Uploads nobody goes on with, at most 100. */
+export function* expiredUploads(args: { now: number }): Steps<Upload[]> {
+  return (yield* all("SELECT * FROM uploads WHERE expires <= ?1 ORDER BY expires LIMIT 100", args.now)).map(uploadOf);
+}
+
+/** How many uploads an actor has open in a cache. */
+export function* openUploads(args: { actor: string; now: number }): Steps<number> {
+  const row = yield* first("SELECT count(*) AS n FROM uploads WHERE actor = ?1 AND expires > ?2", args.actor, args.now);
+  return row!["n"] as number;
+}

@@ -1,0 +1,29 @@
+/**
+ * An operation is a generator of SQL steps. SQLite steps through it synchronously in its worker thread, PostgreSQL awaits
+ * each step; the text is the common subset of both, with `?1`, `?2` … as parameters.
+ */
+export type Value = string | number | null | Uint8Array;
+export type Row = Record<string, string | number | null | Uint8Array>;
+export interface Step {
+  readonly sql: string;
+  readonly values: readonly Value[];
+}
+/** Yields one step, or several that don't depend on each other; gets the rows of the (last) step back. */
+export type Steps<R> = Generator<Step | Step[], R, Row[]>;
+/** @param slot spreads hot counters over several rows where many connections write (PostgreSQL); 0 on SQLite */
+export type Operation<A, R> = (args: A, slot: number) => Steps<R>;
+
+export function step(sql: string, ...values: Value[]): Step {
+  return { sql, values };
+}
+
+export function* all(sql: string, ...values: Value[]): Steps<Row[]> {
+  return yield step(sql, ...values);
+}
+
+export function* first(sql: string, ...values: Value[]): Steps<Row | undefined> {
+  const rows = yield step(sql, ...values);
+  return rows[0];
+}
+
+export const flag = (value: boolean): number => (value ? 1 : 0);
