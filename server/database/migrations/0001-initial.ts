@@ -1,6 +1,8 @@
--- One shape for SQLite and PostgreSQL; each driver fills in $ID, $INT, $TEXT and $BYTES with its own types.
--- Text compares bytewise everywhere (prefix search depends on it). Times are milliseconds, sizes bytes, flags 0 or 1.
-
+/**
+ * One shape for SQLite and PostgreSQL; each driver fills in $ID, $INT, $TEXT and $BYTES with its own types.
+ * Text compares bytewise everywhere (prefix search depends on it). Times are milliseconds, sizes bytes, flags 0 or 1.
+ */
+export default `
 CREATE TABLE entries (
   id $ID,
   cache $TEXT NOT NULL,
@@ -156,3 +158,4 @@ CREATE TABLE stats (
   value $INT NOT NULL,
   PRIMARY KEY (day, cache, keyspace, name)
 );
+`;

@@ -1,0 +1,24 @@
+import initial from "./0001-initial.ts";
+
+/** In order; a number is never reused and a released migration never changed. */
+const migrations: readonly string[] = [initial];
+
+export interface Dialect {
+  readonly $ID: string;
+  readonly $INT: string;
+  readonly $TEXT: string;
+  readonly $BYTES: string;
+}
+
+/** The migrations after `version`, as statements in the driver's own types. */
+export function pendingMigrations(version: number, dialect: Dialect): { version: number; statements: string[] }[] {
+  return migrations.slice(version).map((text, index) => ({
+    version: version + index + 1,
+    statements: text
+      .replaceAll(/^--.*$/gm, "")
+      .replaceAll(/\$(ID|INT|TEXT|BYTES)\b/g, (token) => dialect[token as keyof Dialect])
+      .split(";")
+      .map((statement) => statement.trim())
+      .filter((statement) => statement !== ""),
+  }));
+}
