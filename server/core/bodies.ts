@@ -1,0 +1,322 @@
+import { createHash } from "node:crypto";
+import type { Database, MaybePromise } from "../database/database.ts";
+import type { AuditRecord } from "../database/operations/audit.ts";
+import type { NewBlob } from "../database/operations/blobs.ts";
+import { MissingBlob, type BlobReader, type BlobStore, type BlobWriter } from "../storage/store.ts";
+import { assertKey, writeScope, type Catalog } from "./catalog.ts";
+import type { Cache, Caches } from "./caches.ts";
+import type { BlobLocation, Entry, Keyspace } from "./entry.ts";
+import { errors, readFailure, StowError, writeFailure } from "./errors.ts";
+import type { Grant } from "./grant.ts";
+import type { Journal } from "./journal.ts";
+import type { Quota } from "./quota.ts";
+
+/** Bytes on their way in: a buffer, or a stream of chunks which the consumer may keep. */
+export type Source = Buffer | AsyncIterable<Buffer>;
+
+export interface PutOptions {
+  readonly version?: string;
+  /** Bytes announced by the client; a body of another size is refused. */
+  readonly size?: number | undefined;
+  /** SHA-256 announced by the client (hex); a body with another is refused. Content-addressed keyspaces use the key. */
+  readonly digest?: string | undefined;
+  readonly metadata?: string | null;
+  readonly overwrite?: boolean;
+  readonly expires?: number | null;
+  /** Where the client is, for the audit log. */
+  readonly address?: string;
+}
+
+/** Picks storages by name and for new blobs; storage/placement.ts. */
+export interface Placement {
+  create(cache: string): Promise<{ store: string; writer: BlobWriter }>;
+  store(name: string): BlobStore;
+}
+
+/** A body open for reading: nothing more can be missing of its first part. */
+export interface OpenBody {
+  readonly size: number;
+  /** Hands [start, end) to `push` in order; a chunk is valid until its push has settled. @throws readFailure */
+  read(start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The bytes of entries: stream → verify → durable → visible on the way in, from RAM, database or storage on the way out. */
+export class Bodies {
+  readonly #database: Database;
+  readonly #catalog: Catalog;
+  readonly #caches: Caches;
+  readonly #placement: Placement;
+  readonly #quota: Quota;
+  readonly #journal: Journal;
+  readonly #inlineLimit: number;
+  readonly #ram: SmallBodies;
+
+  constructor(parts: { database: Database; catalog: Catalog; caches: Caches; placement: Placement; quota: Quota; journal: Journal; inlineLimit: number; ramBytes: number }) {
+    this.#database = parts.database;
+    this.#catalog = parts.catalog;
+    this.#caches = parts.caches;
+    this.#placement = parts.placement;
+    this.#quota = parts.quota;
+    this.#journal = parts.journal;
+    this.#inlineLimit = parts.inlineLimit;
+    this.#ram = new SmallBodies(parts.ramBytes);
+  }
+
+  /**
+   * Stores a body under a name. When this resolves, entry and body are durable.
+   * @throws forbiddenWrite, tooLarge, overQuota, digestMismatch, exists, diskFull, writeFailure, clientGone
+   */
+  async put(grant: Grant, keyspace: Keyspace, key: string, source: Source, options: PutOptions = {}): Promise<{ entry: Entry; replaced: boolean }> {
+    assertKey(keyspace, key, options.version);
+    const scope = writeScope(grant, keyspace);
+    const cache = this.#caches.require(grant.cache);
+    const digest = keyspace.contentAddressed ? key : options.digest;
+    const blob = await this.ingest(cache, grant.trusted, source, { size: options.size, digest, limit: cache.entrySize });
+    const audit = auditOf(grant, "put", keyspace.name, scope, key, blob.size, options.address);
+    let result;
+    try {
+      result = await this.#database.write("putEntry", {
+        cache: cache.name, keyspace: keyspace.name, scope, key, version: options.version ?? "", metadata: options.metadata ?? null,
+        trusted: grant.trusted, expires: options.expires ?? null, now: audit.at, overwrite: options.overwrite ?? false, audit, blob,
+      });
+    } catch (error) {
+      await this.discard(blob, error);
+      throw writeFailure(error);
+    }
+    await this.removeFiles(result.unused);
+    this.#catalog.forget(result.entry);
+    if (result.status === "exists") {
+      // The same bytes under their own digest again is what content-addressed clients do all the time.
+      if (keyspace.contentAddressed) return { entry: result.entry, replaced: false };
+      throw errors.exists();
+    }
+    this.#quota.add(cache.name, grant.trusted, blob.size);
+    this.#journal.auditLine(audit);
+    return { entry: result.entry, replaced: result.status === "replaced" };
+  }
+
+  /**
+   * Streams bytes into a blob that no row knows yet: small ones into memory, larger ones durably into a storage.
+   * The caller hands it to the database or to `discard`.
+   */
+  async ingest(cache: Cache, trusted: boolean, source: Source, expected: { size?: number | undefined; digest?: string | undefined; limit: number }): Promise<NewBlob> {
+    const limit = expected.limit;
+    if (expected.size !== undefined && expected.size > limit) throw errors.tooLarge(`${limit} bytes`);
+    await this.#quota.assertRoom(cache, trusted, expected.size ?? 0);
+    const hash = createHash("sha256");
+    let size = 0;
+    let small: Buffer[] = [];
+    let target: { store: string; writer: BlobWriter } | undefined;
+    try {
+      for await (const chunk of Buffer.isBuffer(source) ? [source] : source) {
+        size += chunk.length;
+        if (size > limit) throw errors.tooLarge(`${limit} bytes`);
+        hash.update(chunk);
+        if (!target && size <= this.#inlineLimit) {
+          small.push(chunk);
+          continue;
+        }
+        if (!target) {
+          target = await writing(this.#placement.create(cache.name));
+          for (const kept of small) await writing(target.writer.write(kept));
+          small = [];
+        }
+        const wait = target.writer.write(chunk);
+        if (wait) await writing(wait);
+      }
+      const digest = hash.digest("hex");
+      if (expected.size !== undefined && size !== expected.size) throw errors.digestMismatch(`${size} bytes arrived, ${expected.size} were announced`);
+      if (expected.digest !== undefined && digest !== expected.digest) throw errors.digestMismatch(`it hashes to ${digest}`);
+      // A body without an announced size is held against the quota now that its size is known.
+      if (expected.size === undefined) await this.#quota.assertRoom(cache, trusted, size);
+      if (!target) return { digest, size, store: null, name: null, bytes: small.length === 1 ? small[0]! : Buffer.concat(small) };
+      return { digest, size, store: target.store, name: await writing(target.writer.commit(digest)), bytes: null };
+    } catch (error) {
+      await target?.writer.abort();
+      throw error instanceof StowError ? error : errors.clientGone("", { cause: error });
+    }
+  }
+
+  /**
+   * Drops a blob whose row could not be written. Only when the database certainly refused (SQLite says so with a number): a
+   * lost connection may have committed, and then a row needs the file. Repair sweeps what stays behind. Never throws.
+   */
+  async discard(blob: NewBlob, error: unknown): Promise<void> {
+    const refused = typeof (error as { errcode?: unknown }).errcode === "number";
+    if (blob.store !== null && refused) await this.removeFiles([{ store: blob.store, name: blob.name! }]);
+  }
+
+  /** Deletes files no row names. A failure leaves an orphan, which repair finds. */
+  async removeFiles(files: readonly { store: string; name: string }[]): Promise<void> {
+    for (const file of files) await this.#placement.store(file.store).remove(file.name).catch(() => {});
+  }
+
+  /** A small body whole (at most the inline limit), at once when RAM or SQLite has it. @throws notFound, readFailure */
+  bytes(entry: Entry): MaybePromise<Buffer> {
+    if (entry.size === 0) return EMPTY;
+    const blob = entry.blob;
+    if (blob) {
+      const known = this.#ram.get(blob.id);
+      if (known) return known;
+      if (blob.store === null) {
+        const read = guarded(() => this.#database.read("blobBytes", { blob: blob.id }));
+        return read instanceof Promise ? read.then((bytes) => this.#small(entry, blob, bytes), failRead) : this.#small(entry, blob, read);
+      }
+    }
+    return this.#collect(entry);
+  }
+
+  #small(entry: Entry, blob: BlobLocation, bytes: Uint8Array | undefined): Buffer | Promise<Buffer> {
+    if (!bytes || bytes.length !== blob.size) return this.#lost(entry, blob).then(() => Promise.reject(errors.notFound()));
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#ram.set(blob.id, buffer);
+    return buffer;
+  }
+
+  async #collect(entry: Entry): Promise<Buffer> {
+    const body = await this.open(entry);
+    const whole = Buffer.allocUnsafeSlow(entry.size);
+    let offset = 0;
+    try {
+      await body.read(0, entry.size, (chunk) => void (offset += chunk.copy(whole, offset)));
+    } finally {
+      await body.close();
+    }
+    if (entry.blob) this.#ram.set(entry.blob.id, whole);
+    return whole;
+  }
+
+  /**
+   * Opens a body. A part whose bytes are gone costs the entry its place in the catalog: it is a miss from then on.
+   * @throws notFound, readFailure
+   */
+  async open(entry: Entry): Promise<OpenBody> {
+    const parts = await this.parts(entry);
+    let index = 0;
+    let reader: BlobReader | undefined = parts.length > 0 ? await this.#openPart(entry, parts[0]!) : undefined;
+    return {
+      size: entry.size,
+      read: async (start, end, push) => {
+        let offset = 0;
+        for (let i = 0; i < parts.length && offset < end; i++) {
+          const part = parts[i]!;
+          const [from, to] = [Math.max(start - offset, 0), Math.min(end - offset, part.size)];
+          offset += part.size;
+          if (from >= to) continue;
+          if (i !== index || !reader) {
+            await reader?.close();
+            reader = undefined;
+            reader = await this.#openPart(entry, part);
+            index = i;
+          }
+          await reader.read(from, to, push);
+        }
+      },
+      close: async () => {
+        await reader?.close();
+        reader = undefined;
+      },
+    };
+  }
+
+  /** The blobs of a body, in order. */
+  async parts(entry: Entry): Promise<readonly BlobLocation[]> {
+    if (entry.blob) return [entry.blob];
+    if (entry.size === 0) return [];
+    return guarded(() => this.#database.read("entryParts", { entry: entry.id }));
+  }
+
+  /** A URL at the storage itself, where the body is one object there. */
+  async presigned(entry: Entry, seconds: number): Promise<string | undefined> {
+    if (!entry.blob?.store) return undefined;
+    const store = this.#placement.store(entry.blob.store);
+    return store.presign?.(entry.blob.name!, seconds).catch(() => undefined);
+  }
+
+  async #openPart(entry: Entry, part: BlobLocation): Promise<BlobReader> {
+    if (part.store === null) {
+      const bytes = await guarded(() => this.#database.read("blobBytes", { blob: part.id }));
+      if (bytes && bytes.length === part.size) return memoryReader(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      await this.#lost(entry, part);
+      throw errors.notFound();
+    }
+    try {
+      return await this.#placement.store(part.store).open(part.name!, part.size);
+    } catch (error) {
+      if (!(error instanceof MissingBlob)) throw readFailure(error);
+      await this.#lost(entry, part);
+      throw errors.notFound();
+    }
+  }
+
+  /** The bytes are gone although their row is there: whoever needs them is a miss from now on. */
+  async #lost(entry: Entry, blob: BlobLocation): Promise<void> {
+    this.#catalog.forget(entry);
+    const audit: AuditRecord = { at: Date.now(), actor: "server", action: "repair", cache: entry.cache, keyspace: entry.keyspace, scope: entry.scope, key: entry.key, size: entry.size, result: "body lost", address: "" };
+    const ids = await this.#database.scan("entriesOfBlob", { blob: blob.id }).catch(() => []);
+    await this.#catalog.removeIds(ids, audit).catch(() => {});
+  }
+}
+
+export function auditOf(grant: Grant, action: string, keyspace: string, scope: string, key: string, size: number, address = ""): AuditRecord {
+  return { at: Date.now(), actor: grant.actor, action, cache: grant.cache, keyspace, scope, key, size, result: "ok", address };
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function writing<T>(work: Promise<T> | undefined): Promise<T> {
+  return Promise.resolve(work as Promise<T>).catch((error: unknown) => Promise.reject(writeFailure(error)));
+}
+
+function failRead(error: unknown): never {
+  throw readFailure(error);
+}
+
+function guarded<T>(read: () => MaybePromise<T>): MaybePromise<T> {
+  try {
+    const value = read();
+    return value instanceof Promise ? value.catch(failRead) : value;
+  } catch (error) {
+    throw readFailure(error);
+  }
+}
+
+function memoryReader(bytes: Buffer): BlobReader {
+  return {
+    size: bytes.length,
+    read: async (start, end, push) => void (await push(bytes.subarray(start, end))),
+    close: async () => {},
+  };
+}
+
+/** Bodies small enough to answer from RAM, bounded in bytes; least recently used go first. */
+class SmallBodies {
+  readonly #bodies = new Map<number, Buffer>();
+  readonly #max: number;
+  #bytes = 0;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get(blob: number): Buffer | undefined {
+    const body = this.#bodies.get(blob);
+    if (body && this.#bytes > this.#max / 2) {
+      this.#bodies.delete(blob);
+      this.#bodies.set(blob, body);
+    }
+    return body;
+  }
+
+  set(blob: number, body: Buffer): void {
+    if (body.length > this.#max / 16 || this.#bodies.has(blob)) return;
+    this.#bodies.set(blob, body);
+    this.#bytes += body.length;
+    for (const [id, old] of this.#bodies) {
+      if (this.#bytes <= this.#max) break;
+      this.#bodies.delete(id);
+      this.#bytes -= old.length;
+    }
+  }
+}

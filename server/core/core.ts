@@ -1,0 +1,82 @@
+import type { Database } from "../database/database.ts";
+import type { AuditRecord } from "../database/operations/audit.ts";
+import type { BlobStore } from "../storage/store.ts";
+import { Bodies, type Placement } from "./bodies.ts";
+import { Caches, type Cache } from "./caches.ts";
+import { Catalog } from "./catalog.ts";
+import type { Entry } from "./entry.ts";
+import { Evictor, type EvictionReason } from "./eviction.ts";
+import { Journal } from "./journal.ts";
+import { Maintenance, type MaintenanceOptions } from "./maintenance.ts";
+import { Quota } from "./quota.ts";
+import { RecentEntries } from "./recent.ts";
+import { repair, type RepairReport } from "./repair.ts";
+import { Uploads, type UploadLimits } from "./uploads.ts";
+
+export interface CoreOptions {
+  readonly database: Database;
+  readonly stores: ReadonlyMap<string, BlobStore>;
+  readonly placement: Placement;
+  readonly caches: readonly Cache[];
+  /** Bodies up to this size live in the database, bytes. */
+  readonly inlineLimit: number;
+  /** RAM for small bodies, bytes. */
+  readonly bodyMemory: number;
+  /** Names kept in RAM. */
+  readonly entryMemory: number;
+  readonly uploads: UploadLimits;
+  readonly maintenance: MaintenanceOptions;
+  /** Part of a storage that eviction keeps free (0 to 1). */
+  readonly minFree: number;
+  readonly onAudit: (record: AuditRecord) => void;
+  readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** Everything a protocol works with. No HTTP here, no SDK, no driver. */
+export interface Core {
+  readonly database: Database;
+  readonly caches: Caches;
+  readonly catalog: Catalog;
+  readonly bodies: Bodies;
+  readonly uploads: Uploads;
+  readonly quota: Quota;
+  readonly journal: Journal;
+  readonly maintenance: Maintenance;
+  readonly stores: ReadonlyMap<string, BlobStore>;
+  repair(options?: { verify?: boolean; dryRun?: boolean; signal?: AbortSignal }): Promise<RepairReport>;
+  close(): Promise<void>;
+}
+
+export function createCore(options: CoreOptions): Core {
+  const { database, stores } = options;
+  const caches = new Caches();
+  for (const cache of options.caches) caches.set(cache);
+  const journal = new Journal(database, 3_000, options.onAudit);
+  const catalog = new Catalog(database, new RecentEntries(database.shared ? 0 : options.entryMemory), journal);
+  const quota = new Quota(database);
+  const bodies = new Bodies({ database, catalog, caches, placement: options.placement, quota, journal, inlineLimit: options.inlineLimit, ramBytes: options.bodyMemory });
+  const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
+  const evictor = new Evictor({ database, catalog, caches, quota, journal, onEvict: options.onEvict, diskPressure: () => diskPressure(stores, options.minFree) });
+  const maintenance = new Maintenance(database, bodies, evictor, options.maintenance, options.onError);
+  return {
+    database, caches, catalog, bodies, uploads, quota, journal, maintenance, stores,
+    repair: (how) => repair({ database, catalog, stores, grace: options.maintenance.grace }, how),
+    close: async () => {
+      await maintenance.stop();
+      await journal.close();
+      for (const store of stores.values()) await store.close();
+      await database.close();
+    },
+  };
+}
+
+/** Bytes to free so that every storage has `minFree` of its space free. */
+async function diskPressure(stores: ReadonlyMap<string, BlobStore>, minFree: number): Promise<number> {
+  let bytes = 0;
+  for (const store of stores.values()) {
+    const capacity = await store.capacity().catch(() => undefined);
+    if (capacity) bytes = Math.max(bytes, capacity.total * minFree - capacity.free);
+  }
+  return bytes;
+}

@@ -1,0 +1,108 @@
+import type { Database } from "../database/database.ts";
+import type { AuditRecord } from "../database/operations/audit.ts";
+import type { Entry } from "./entry.ts";
+import type { Grant } from "./grant.ts";
+
+/** Flushed in batches of this many rows, so that no transaction is long. */
+const BATCH = 500;
+/** What is kept when the database is away; beyond it the oldest uses are forgotten (they only order eviction). */
+const MAX_PENDING = 100_000;
+
+/**
+ * What need not be durable at once, kept in RAM and written in one transaction every few seconds: access times, statistics
+ * and those audit lines that belong to no write.
+ */
+export class Journal {
+  readonly #database: Database;
+  readonly #touches = new Map<number, { id: number; at: number; trust: boolean }>();
+  readonly #stats = new Map<string, { cache: string; keyspace: string; name: string; value: number }>();
+  #audit: AuditRecord[] = [];
+  readonly #keyUses = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #log: (record: AuditRecord) => void;
+  #flushing: Promise<void> | undefined;
+
+  /** @param log gets every audit record, also those written in an entry's transaction */
+  constructor(database: Database, interval: number, log: (record: AuditRecord) => void) {
+    this.#database = database;
+    this.#log = log;
+    this.#timer = setInterval(() => void this.flush(), interval).unref();
+  }
+
+  /** Records that a grant used an entry. */
+  touch(entry: Entry, grant: Grant | undefined, now: number): void {
+    const trust = !entry.trusted && entry.scope === "*" && grant?.trusted === true && grant.write !== null;
+    const known = this.#touches.get(entry.id);
+    if (known) {
+      known.at = now;
+      known.trust ||= trust;
+      return;
+    }
+    if (this.#touches.size >= MAX_PENDING) this.#touches.delete(this.#touches.keys().next().value!);
+    this.#touches.set(entry.id, { id: entry.id, at: now, trust });
+  }
+
+  count(cache: string, keyspace: string, name: string, value = 1): void {
+    const key = `${cache}\n${keyspace}\n${name}`;
+    const known = this.#stats.get(key);
+    if (known) known.value += value;
+    else if (this.#stats.size < MAX_PENDING) this.#stats.set(key, { cache, keyspace, name, value });
+  }
+
+  audit(record: AuditRecord): void {
+    this.#log(record);
+    if (this.#audit.length < MAX_PENDING) this.#audit.push(record);
+  }
+
+  /** An audit record whose row rides in another transaction: only its line is written here. */
+  auditLine(record: AuditRecord): void {
+    this.#log(record);
+  }
+
+  useKey(id: string, now: number): void {
+    if (this.#keyUses.size < MAX_PENDING) this.#keyUses.set(id, now);
+  }
+
+  /** Writes everything down; keeps what could not be written for the next time. Never rejects. */
+  flush(): Promise<void> {
+    this.#flushing ??= this.#write().finally(() => (this.#flushing = undefined));
+    return this.#flushing;
+  }
+
+  async #write(): Promise<void> {
+    try {
+      while (this.#touches.size > 0) {
+        const touches = [...this.#touches.values()].slice(0, BATCH);
+        await this.#database.write("touchEntries", { touches });
+        for (const touch of touches) if (this.#touches.get(touch.id) === touch) this.#touches.delete(touch.id);
+      }
+      while (this.#audit.length > 0) {
+        const records = this.#audit.slice(0, BATCH);
+        await this.#database.write("appendAudit", { records });
+        this.#audit = this.#audit.slice(records.length);
+      }
+      if (this.#keyUses.size > 0) {
+        const uses = [...this.#keyUses].map(([id, at]) => ({ id, at }));
+        this.#keyUses.clear();
+        await this.#database.write("touchKeys", { uses });
+      }
+      if (this.#stats.size > 0) {
+        const rows = [...this.#stats.values()];
+        this.#stats.clear();
+        const day = Math.floor(Date.now() / 86_400_000);
+        await this.#database.write("addStats", { day, rows }).catch((error: unknown) => {
+          for (const row of rows) this.count(row.cache, row.keyspace, row.name, row.value);
+          throw error;
+        });
+      }
+    } catch {
+      // The database is away; its own metrics and readiness say so.
+    }
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.flush();
+    await this.flush();
+  }
+}

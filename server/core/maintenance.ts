@@ -1,0 +1,92 @@
+import { randomUUID } from "node:crypto";
+import type { Database } from "../database/database.ts";
+import type { Bodies } from "./bodies.ts";
+import type { Evictor } from "./eviction.ts";
+
+const DAY_MS = 86_400_000;
+/** How long statistics are kept. */
+const STATS_DAYS = 90;
+
+export interface MaintenanceOptions {
+  /** Time between passes, ms. */
+  readonly interval: number;
+  /** How long bytes outlive their last reference: longer than a download, ms. */
+  readonly grace: number;
+  readonly auditRetention: number;
+}
+
+/** The background loop: eviction, expiry of uploads, collection of bytes nobody refers to, retention of the audit log. */
+export class Maintenance {
+  readonly #database: Database;
+  readonly #bodies: Bodies;
+  readonly #evictor: Evictor;
+  readonly #options: MaintenanceOptions;
+  readonly #onError: (error: unknown) => void;
+  readonly #holder = randomUUID();
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(database: Database, bodies: Bodies, evictor: Evictor, options: MaintenanceOptions, onError: (error: unknown) => void) {
+    this.#database = database;
+    this.#bodies = bodies;
+    this.#evictor = evictor;
+    this.#options = options;
+    this.#onError = onError;
+  }
+
+  start(): void {
+    const next = () => {
+      if (!this.#stopped) this.#timer = setTimeout(() => void this.pass().finally(next), this.#options.interval).unref();
+    };
+    next();
+  }
+
+  /** One pass; never rejects. Of several replicas, one at a time works. */
+  pass(): Promise<void> {
+    this.#running ??= this.#pass()
+      .catch(this.#onError)
+      .finally(() => (this.#running = undefined));
+    return this.#running;
+  }
+
+  async #pass(): Promise<void> {
+    const now = Date.now();
+    if (this.#database.shared) {
+      const ttl = Math.max(this.#options.interval * 3, 30_000);
+      if (!(await this.#database.write("acquireLease", { name: "maintenance", holder: this.#holder, now, ttl }))) return;
+    }
+    await this.#expireUploads();
+    await this.#evictor.pass();
+    await this.collect();
+    while ((await this.#database.write("pruneAudit", { before: now - this.#options.auditRetention })) > 0);
+    await this.#database.write("pruneStats", { before: Math.floor(now / DAY_MS) - STATS_DAYS });
+    await this.#database.write("pruneRevocations", { now });
+  }
+
+  async #expireUploads(): Promise<void> {
+    for (;;) {
+      const uploads = await this.#database.scan("expiredUploads", { now: Date.now() });
+      if (uploads.length === 0) return;
+      for (const upload of uploads) await this.#database.write("abortUpload", { id: upload.id, now: Date.now() });
+    }
+  }
+
+  /** Deletes bytes without a reference: first the rows, then the files. Returns how many blobs. */
+  async collect(grace = this.#options.grace): Promise<number> {
+    let count = 0;
+    for (;;) {
+      const { rows, files } = await this.#database.write("collectBlobs", { before: Date.now() - grace });
+      if (rows === 0) return count;
+      count += rows;
+      await this.#bodies.removeFiles(files);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+    if (this.#database.shared) await this.#database.write("releaseLease", { name: "maintenance", holder: this.#holder }).catch(() => {});
+  }
+}

@@ -1,0 +1,162 @@
+import { randomBytes } from "node:crypto";
+import type { Database } from "../database/database.ts";
+import type { Upload } from "../database/operations/uploads.ts";
+import { auditOf, type Bodies, type Source } from "./bodies.ts";
+import { assertKey, writeScope, type Catalog } from "./catalog.ts";
+import type { Caches } from "./caches.ts";
+import type { Entry, Keyspace } from "./entry.ts";
+import { errors, readFailure, writeFailure } from "./errors.ts";
+import type { Grant } from "./grant.ts";
+import type { Journal } from "./journal.ts";
+import type { Quota } from "./quota.ts";
+
+export type { Upload } from "../database/operations/uploads.ts";
+
+export interface UploadLimits {
+  /** An upload nobody adds to for so long has expired and its name may be reserved again, ms. */
+  readonly idle: number;
+  readonly parts: number;
+  /** Open uploads of one credential. */
+  readonly perActor: number;
+}
+
+/**
+ * Uploads in parts: reserve a name, add parts in any order, commit by listing them. Nothing is merged, and nothing is
+ * visible before commit has resolved. Reservations survive a restart of the server.
+ */
+export class Uploads {
+  readonly #database: Database;
+  readonly #catalog: Catalog;
+  readonly #caches: Caches;
+  readonly #bodies: Bodies;
+  readonly #quota: Quota;
+  readonly #journal: Journal;
+  readonly #limits: UploadLimits;
+
+  constructor(parts: { database: Database; catalog: Catalog; caches: Caches; bodies: Bodies; quota: Quota; journal: Journal; limits: UploadLimits }) {
+    this.#database = parts.database;
+    this.#catalog = parts.catalog;
+    this.#caches = parts.caches;
+    this.#bodies = parts.bodies;
+    this.#quota = parts.quota;
+    this.#journal = parts.journal;
+    this.#limits = parts.limits;
+  }
+
+  /** @throws forbiddenWrite, exists (an entry or a living reservation has the name), tooManyUploads, overQuota, tooLarge */
+  async reserve(grant: Grant, keyspace: Keyspace, key: string, version: string, options: { metadata?: string | null; size?: number | undefined } = {}): Promise<Upload> {
+    assertKey(keyspace, key, version);
+    const scope = writeScope(grant, keyspace);
+    const cache = this.#caches.require(grant.cache);
+    if (options.size !== undefined && options.size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
+    await this.#quota.assertRoom(cache, grant.trusted, options.size ?? 0);
+    const now = Date.now();
+    try {
+      if ((await this.#database.read("openUploads", { actor: grant.actor, now })) >= this.#limits.perActor) throw errors.tooManyUploads();
+      const result = await this.#database.write("reserveUpload", {
+        now,
+        upload: {
+          id: randomBytes(16).toString("hex"), number: randomBytes(6).readUIntBE(0, 6), cache: cache.name, keyspace: keyspace.name, scope, key, version,
+          actor: grant.actor, trusted: grant.trusted, metadata: options.metadata ?? null, created: now, expires: now + this.#limits.idle,
+        },
+      });
+      if (result.status === "exists") throw errors.exists();
+      return result.upload;
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+
+  /** A living upload by its id, or by its number. @throws uploadGone */
+  async get(id: string | number): Promise<Upload> {
+    let upload;
+    try {
+      upload = await (typeof id === "number" ? this.#database.read("uploadByNumber", { number: id }) : this.#database.read("getUpload", { id }));
+    } catch (error) {
+      throw readFailure(error);
+    }
+    if (!upload || upload.expires <= Date.now()) throw errors.uploadGone();
+    return upload;
+  }
+
+  /** The living upload of a name in the grant's own scope. @throws uploadGone, forbiddenWrite */
+  async find(grant: Grant, keyspace: Keyspace, key: string, version: string): Promise<Upload> {
+    assertKey(keyspace, key, version);
+    let upload;
+    try {
+      upload = await this.#database.read("findUpload", { cache: grant.cache, keyspace: keyspace.name, scope: writeScope(grant, keyspace), key, version });
+    } catch (error) {
+      throw readFailure(error);
+    }
+    if (!upload || upload.expires <= Date.now()) throw errors.uploadGone();
+    return upload;
+  }
+
+  /**
+   * Adds a part, or replaces the one of this name; durable when it resolves.
+   * @param position orders the parts where a commit does not list them (for a byte range: its start)
+   * @throws uploadGone, tooLarge, overQuota, digestMismatch, writeFailure, diskFull, clientGone
+   */
+  async part(upload: Upload, name: string, position: number, source: Source, options: { size?: number | undefined; digest?: string | undefined } = {}): Promise<void> {
+    const cache = this.#caches.require(upload.cache);
+    const blob = await this.#bodies.ingest(cache, upload.trusted, source, { ...options, limit: cache.entrySize });
+    const now = Date.now();
+    try {
+      const result = await this.#database.write("addPart", {
+        id: upload.id, name, position, blob, now, expires: now + this.#limits.idle, maxParts: this.#limits.parts,
+      });
+      await this.#bodies.removeFiles(result.unused);
+      if (result.status === "gone") throw errors.uploadGone();
+      if (result.status === "full") throw errors.tooLarge(`${this.#limits.parts} parts`);
+      this.#quota.add(cache.name, upload.trusted, blob.size);
+    } catch (error) {
+      await this.#bodies.discard(blob, error);
+      throw writeFailure(error);
+    }
+  }
+
+  /** The parts stored so far, by position. */
+  async parts(upload: Upload): Promise<readonly { name: string; position: number; size: number }[]> {
+    try {
+      return await this.#database.read("uploadParts", { id: upload.id });
+    } catch (error) {
+      throw readFailure(error);
+    }
+  }
+
+  /**
+   * Makes the upload an entry: its body is the listed parts in this order (null: all, by position).
+   * @throws uploadGone, exists, badRequest (a part is missing), digestMismatch (size), tooLarge
+   */
+  async commit(grant: Grant, keyspace: Keyspace, upload: Upload, options: { parts: string[] | null; size?: number | undefined; address?: string }): Promise<Entry> {
+    // Whoever commits must be able to write there itself; the reservation's id alone proves nothing.
+    if (grant.cache !== upload.cache || upload.keyspace !== keyspace.name || writeScope(grant, keyspace) !== upload.scope) throw errors.uploadGone();
+    const cache = this.#caches.require(upload.cache);
+    if (options.size !== undefined && options.size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
+    const audit = auditOf(grant, "put", upload.keyspace, upload.scope, upload.key, options.size ?? 0, options.address);
+    let result;
+    try {
+      result = await this.#database.write("commitUpload", {
+        id: upload.id, parts: options.parts, size: options.size ?? null, expires: null, metadata: upload.metadata, now: audit.at, overwrite: keyspace.overwrite ?? false, audit,
+      });
+    } catch (error) {
+      throw writeFailure(error);
+    }
+    if (result.status === "gone") throw errors.uploadGone();
+    if (result.status === "missing") throw errors.badRequest("a listed part was not uploaded");
+    if (result.status === "size") throw errors.digestMismatch(`${result.size} bytes were uploaded, ${options.size} were announced`);
+    this.#catalog.forget(upload);
+    if (result.status === "exists") throw errors.exists();
+    this.#journal.auditLine({ ...audit, size: result.entry.size });
+    return result.entry;
+  }
+
+  /** Gives a reservation up. */
+  async abort(upload: Upload): Promise<void> {
+    try {
+      await this.#database.write("abortUpload", { id: upload.id, now: Date.now() });
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+}
