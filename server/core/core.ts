@@ -57,8 +57,14 @@ export function createCore(options: CoreOptions): Core {
   const quota = new Quota(database);
   const bodies = new Bodies({ database, catalog, caches, placement: options.placement, quota, journal, inlineLimit: options.inlineLimit, ramBytes: options.bodyMemory });
   const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
-  const evictor = new Evictor({ database, catalog, caches, quota, journal, onEvict: options.onEvict, diskPressure: () => diskPressure(stores, options.minFree) });
-  const maintenance = new Maintenance(database, bodies, evictor, options.maintenance, options.onError);
+  const pressure = async () => {
+    if ((await diskPressure(stores, options.minFree)) === 0) return 0;
+    // What the last pass evicted still waits for its grace; on a full disk that wait is short.
+    await maintenance.collect(PRESSED_GRACE_MS);
+    return diskPressure(stores, options.minFree);
+  };
+  const evictor = new Evictor({ database, catalog, caches, quota, journal, onEvict: options.onEvict, diskPressure: pressure });
+  const maintenance: Maintenance = new Maintenance(database, bodies, evictor, options.maintenance, options.onError);
   return {
     database, caches, catalog, bodies, uploads, quota, journal, maintenance, stores,
     repair: (how) => repair({ database, catalog, stores, grace: options.maintenance.grace }, how),
@@ -71,12 +77,16 @@ export function createCore(options: CoreOptions): Core {
   };
 }
 
+const PRESSED_GRACE_MS = 5_000;
+/** No more than this is ever kept free: a large disk shared with others is not ours to empty. */
+const MAX_FREE = 2 * 1024 ** 3;
+
 /** Bytes to free so that every storage has `minFree` of its space free. */
 async function diskPressure(stores: ReadonlyMap<string, BlobStore>, minFree: number): Promise<number> {
   let bytes = 0;
   for (const store of stores.values()) {
     const capacity = await store.capacity().catch(() => undefined);
-    if (capacity) bytes = Math.max(bytes, capacity.total * minFree - capacity.free);
+    if (capacity) bytes = Math.max(bytes, Math.min(capacity.total * minFree, MAX_FREE) - capacity.free);
   }
   return bytes;
 }

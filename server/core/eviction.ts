@@ -20,7 +20,7 @@ export interface EvictorParts {
   readonly quota: Quota;
   readonly journal: Journal;
   readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
-  /** Bytes to free so that every storage is above its floor; 0 when all is well. */
+  /** Bytes to free so that every storage is above its floor, after what is unused already was deleted; 0 when all is well. */
   readonly diskPressure: () => Promise<number>;
 }
 
