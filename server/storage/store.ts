@@ -58,3 +58,11 @@ export class MissingBlob extends Error {
     this.name = "MissingBlob";
   }
 }
+
+/** The storage holds fewer bytes of a blob than the index says: it was cut short outside of Stowhouse. */
+export class TruncatedBlob extends Error {
+  constructor(name: string, held: number, expected: number) {
+    super(`blob ${name} holds ${held} bytes of ${expected}`);
+    this.name = "TruncatedBlob";
+  }
+}
