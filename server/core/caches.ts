@@ -22,6 +22,8 @@ export interface Cache {
 /** The caches of this server. Those of the configuration are fixed; the admin API adds and changes others. */
 export class Caches {
   readonly #caches = new Map<string, Cache>();
+  /** Changes with every change of a cache. */
+  epoch = 0;
 
   get(name: string): Cache | undefined {
     return this.#caches.get(name);
@@ -41,9 +43,11 @@ export class Caches {
   set(cache: Cache): void {
     if (!isCacheName(cache.name)) throw errors.badRequest("a cache's name is lower-case letters, digits and hyphens, at most 63");
     this.#caches.set(cache.name, cache);
+    this.epoch++;
   }
 
   delete(name: string): void {
     this.#caches.delete(name);
+    this.epoch++;
   }
 }

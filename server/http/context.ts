@@ -1,5 +1,6 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Grant } from "../core/grant.ts";
+import type { Credential } from "../identity/credential.ts";
 
 /** How an operation counts in the statistics: a look-up, a download, both at once, an upload, or nothing of these. */
 export type OperationKind = "lookup" | "download" | "get" | "upload" | "other";
@@ -23,16 +24,22 @@ export class RequestContext {
   readonly address: string;
   /** The cache named in the path (`/c/{cache}`), if any. */
   readonly cacheName: string | undefined;
+  readonly response: ServerResponse;
   protocol = "server";
   config: RouteConfig = OPEN;
+  credential: Credential | undefined;
+  /** The credential's rights in the cache that is meant; undefined where it has none. */
   grant: Grant | undefined;
+  /** When the credential ends, ms. */
+  until = Infinity;
   actor = "";
   cache = "";
   result: Result = "ok";
   bytesIn = 0;
   bytesOut = 0;
 
-  constructor(address: string, cacheName: string | undefined) {
+  constructor(address: string, cacheName: string | undefined, response: ServerResponse) {
+    this.response = response;
     this.address = address;
     this.cacheName = cacheName;
   }

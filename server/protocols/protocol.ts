@@ -2,24 +2,12 @@ import type { FastifyInstance } from "fastify";
 import type { TSchema } from "typebox";
 import type { Core } from "../core/core.ts";
 import type { Keyspace } from "../core/entry.ts";
-import type { Refusal, StowError } from "../core/errors.ts";
 import type { Auth } from "../http/auth.ts";
 import type { Receiver } from "../http/receive.ts";
+import type { RefusalTable } from "../http/refusals.ts";
 import type { Sender } from "../http/send.ts";
 import type { Signer } from "../http/signing.ts";
 import type { Urls } from "../http/urls.ts";
-
-/** What a client of a protocol gets instead of its answer. */
-export interface Refused {
-  readonly status: number;
-  readonly body: string;
-  /** Content type of the body; default `application/json`. */
-  readonly type?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-/** The status table of a protocol: every refusal has a row, because a wrong status breaks users' builds. */
-export type RefusalTable = Readonly<Record<Refusal, (error: StowError) => Refused>>;
 
 /** What a plugin works with; it only parses and formats its wire, everything else is here. */
 export interface ProtocolContext<Options = unknown> {
@@ -43,14 +31,4 @@ export interface Protocol<Options = never> {
   readonly keyspaces: readonly Keyspace[];
   readonly refusals: RefusalTable;
   readonly plugin: (app: FastifyInstance, context: ProtocolContext<Options>) => void | Promise<void>;
-}
-
-/** Rows for a protocol whose clients take plain statuses and JSON: the error's own status and message. */
-export function jsonRefusals(format: (error: StowError) => unknown): RefusalTable {
-  const row = (error: StowError): Refused => ({ status: error.status, body: JSON.stringify(format(error)) });
-  return {
-    unauthorized: (error) => ({ ...row(error), headers: { "www-authenticate": 'Basic realm="stowhouse"' } }),
-    forbiddenRead: row, forbiddenWrite: row, badRequest: row, notFound: row, exists: row, tooLarge: row, overQuota: row,
-    diskFull: row, rateLimited: row, readFailure: row, writeFailure: row, draining: row, badRange: row,
-  };
 }

@@ -1,0 +1,113 @@
+import type { FastifyRequest } from "fastify";
+import type { MaybePromise } from "../database/database.ts";
+import type { Caches } from "../core/caches.ts";
+import { errors } from "../core/errors.ts";
+import type { Grant } from "../core/grant.ts";
+import type { Journal } from "../core/journal.ts";
+import { defaultCache, type Credential } from "../identity/credential.ts";
+import { isLoopback, type RateLimiter } from "./limits.ts";
+import type { SignedResource, Signer } from "./signing.ts";
+
+/** What identity/authenticator.ts does for HTTP. */
+export interface Authenticator {
+  /** @throws unauthorized, tokenInvalid */
+  authenticate(authorization: string | undefined): MaybePromise<Credential>;
+  /** Whether the credential behind an actor still stands. */
+  stands(actor: string): MaybePromise<boolean>;
+  /** Changes with every change of any credential. */
+  readonly epoch: number;
+}
+
+/** From a request to a grant: who it is, which cache is meant, and whether it comes too often. */
+export class Auth {
+  readonly #authenticator: Authenticator;
+  readonly #caches: Caches;
+  readonly #limiter: RateLimiter;
+  readonly #journal: Journal;
+  readonly #signer: Signer;
+
+  constructor(parts: { authenticator: Authenticator; caches: Caches; limiter: RateLimiter; journal: Journal; signer: Signer }) {
+    this.#signer = parts.signer;
+    this.#authenticator = parts.authenticator;
+    this.#caches = parts.caches;
+    this.#limiter = parts.limiter;
+    this.#journal = parts.journal;
+  }
+
+  /** Changes whenever a credential or a cache does. */
+  get epoch(): number {
+    return this.#authenticator.epoch + this.#caches.epoch;
+  }
+
+  /** Verifies the request's credential and counts it against its limit; runs before the handler. @throws unauthorized, tokenInvalid, rateLimited, noCache */
+  check(request: FastifyRequest): MaybePromise<void> {
+    const credential = this.#authenticator.authenticate(request.headers.authorization);
+    return credential instanceof Promise ? credential.then((one) => this.#accept(request, one)) : this.#accept(request, credential);
+  }
+
+  #accept(request: FastifyRequest, credential: Credential): void {
+    const ctx = request.stow;
+    ctx.credential = credential;
+    ctx.actor = credential.actor;
+    ctx.until = credential.expires ?? Infinity;
+    // A valid key on loopback is never limited; nobody's credential is.
+    if (!isLoopback(ctx.address) || credential.kind === "anonymous") this.#limiter.take(credential.actor, ctx.address);
+    const cache = this.#caches.get(ctx.cacheName ?? defaultCache(credential));
+    const grant = cache && credential.grant(cache);
+    if (grant) {
+      ctx.grant = grant;
+      ctx.cache = grant.cache;
+    }
+  }
+
+  /** The request's grant in the cache it means. @throws unauthorized (nobody may do anything there without a credential), noCache */
+  grant(request: FastifyRequest): Grant {
+    const { grant, credential } = request.stow;
+    if (grant) return grant;
+    // An unknown cache and a foreign one look alike.
+    throw credential === undefined || credential.kind === "anonymous" ? errors.unauthorized() : errors.noCache();
+  }
+
+  /** The grant, if it may write. @throws forbiddenWrite; unauthorized for a request without a credential */
+  writer(request: FastifyRequest): Grant & { readonly write: string } {
+    const grant = this.grant(request);
+    if (grant.write === null) {
+      this.refused(request, "write");
+      throw request.stow.credential?.kind === "anonymous" ? errors.unauthorized() : errors.forbiddenWrite();
+    }
+    return grant as Grant & { readonly write: string };
+  }
+
+  /** @throws forbiddenAdmin, unauthorized */
+  admin(request: FastifyRequest): Credential {
+    const { credential } = request.stow;
+    if (!credential || credential.kind === "anonymous") throw errors.unauthorized();
+    if (credential.permission !== "admin") {
+      this.refused(request, "admin");
+      throw errors.forbiddenAdmin();
+    }
+    return credential;
+  }
+
+  /**
+   * Verifies a signed URL (route config `auth: "signed"`): its signature, its time, and that the credential it was made
+   * for still stands. Returns when it ends, ms. @throws tokenInvalid, rateLimited
+   */
+  async signed(request: FastifyRequest, resource: SignedResource): Promise<number> {
+    const { se, sig } = request.query as { se?: unknown; sig?: unknown };
+    const until = this.#signer.verify(resource, se, sig);
+    if (until === undefined) throw errors.tokenInvalid("the URL's signature is wrong or has expired");
+    const ctx = request.stow;
+    ctx.actor = resource.actor;
+    ctx.cache = resource.cache;
+    if (!isLoopback(ctx.address)) this.#limiter.take(resource.actor, ctx.address);
+    if (!(await this.#authenticator.stands(resource.actor))) throw errors.tokenInvalid("the credential of this URL was revoked or has expired");
+    return until;
+  }
+
+  /** Leaves a line in the audit log. */
+  refused(request: FastifyRequest, action: string): void {
+    const { actor, cache, address, config } = request.stow;
+    this.#journal.audit({ at: Date.now(), actor: actor || "unknown", action, cache, keyspace: config.keyspace ?? "", scope: "", key: "", size: 0, result: "denied", address });
+  }
+}

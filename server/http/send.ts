@@ -1,0 +1,184 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { ServerResponse } from "node:http";
+import type { Bodies, OpenBody } from "../core/bodies.ts";
+import type { Catalog, Lookup } from "../core/catalog.ts";
+import type { Entry } from "../core/entry.ts";
+import { errors, StowError } from "../core/errors.ts";
+import type { Grant } from "../core/grant.ts";
+import type { Slot } from "../core/recent.ts";
+import type { Front } from "./front.ts";
+import { parseRange } from "./range.ts";
+
+export interface SendOptions {
+  readonly type?: string;
+  /** More headers, names in lower case. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The client follows a 302 to a signed URL of the storage. */
+  readonly redirect?: boolean;
+  /** The grant the body is read with (for trust), when there is one. */
+  readonly grant?: Grant | undefined;
+  /** From the look-up: lets the hit-only front answer the same request from RAM while it stays live. */
+  readonly slot?: Slot;
+  /** Until when the request's own signature is good, ms. */
+  readonly until?: number;
+}
+
+export interface SenderOptions {
+  /** Bodies up to this size are answered from RAM, bytes. */
+  readonly small: number;
+  /** Bodies from this size on may be redirected to the storage, bytes. */
+  readonly redirectFrom: number;
+  /** A client that takes nothing for so long is cut off, ms. */
+  readonly stall: number;
+}
+
+/** Seconds a redirect's URL is good for: long enough to begin the download. */
+const PRESIGN_SECONDS = 300;
+
+/** Bodies on their way out, the same for every protocol: GET, HEAD, Range, conditional requests, Content-Length always. */
+export class Sender {
+  readonly #bodies: Bodies;
+  readonly #catalog: Catalog;
+  readonly #front: Front;
+  readonly #options: SenderOptions;
+
+  constructor(bodies: Bodies, catalog: Catalog, front: Front, options: SenderOptions) {
+    this.#bodies = bodies;
+    this.#catalog = catalog;
+    this.#front = front;
+    this.#options = options;
+  }
+
+  /** Answers with the body of a look-up's entry. @throws notFound (a miss), badRange, readFailure */
+  lookup(request: FastifyRequest, reply: FastifyReply, lookup: Lookup, options: SendOptions = {}): FastifyReply | Promise<FastifyReply> {
+    if (!lookup.entry) throw errors.notFound();
+    return this.entry(request, reply, lookup.entry, { ...options, slot: lookup.slot });
+  }
+
+  /** Answers with an entry's body. @throws notFound (its bytes are gone), badRange, readFailure */
+  entry(request: FastifyRequest, reply: FastifyReply, entry: Entry, options: SendOptions = {}): FastifyReply | Promise<FastifyReply> {
+    const etag = etagOf(entry);
+    const headers: Record<string, string | number> = {
+      "content-type": options.type ?? "application/octet-stream",
+      etag,
+      "last-modified": new Date(entry.created).toUTCString(),
+      "accept-ranges": "bytes",
+      "cache-control": "private, no-cache",
+      ...options.headers,
+    };
+    if (matches(request.headers["if-none-match"], etag)) return this.#end(request, reply, 304, headers, undefined);
+    const range = requestedRange(request, entry.size, etag);
+    if (range === "unsatisfiable") {
+      reply.header("content-range", `bytes */${entry.size}`);
+      throw errors.badRange();
+    }
+    const [start, end] = range ? [range.start, range.end] : [0, entry.size];
+    if (range) headers["content-range"] = `bytes ${start}-${end - 1}/${entry.size}`;
+    headers["content-length"] = end - start;
+    const status = range ? 206 : 200;
+    this.#catalog.touch(entry, options.grant);
+    if (request.method === "HEAD") return this.#end(request, reply, status, headers, undefined);
+    if (entry.size > this.#options.small) return this.#large(request, reply, entry, status, headers, start, end, options);
+
+    const small = (body: Buffer) => {
+      const bytes = range ? body.subarray(start, end) : body;
+      const sent = this.#end(request, reply, status, headers, bytes);
+      if (!range && options.slot) this.#front.remember(request, entry, options.slot, headers, body, options);
+      return sent;
+    };
+    const body = this.#bodies.bytes(entry);
+    return body instanceof Promise ? body.then(small) : small(body);
+  }
+
+  #end(request: FastifyRequest, reply: FastifyReply, status: number, headers: Record<string, string | number>, body: Buffer | undefined): FastifyReply {
+    request.stow.result = "hit";
+    reply.hijack();
+    reply.raw.writeHead(status, headers);
+    reply.raw.end(body);
+    if (body) request.stow.bytesOut += body.length;
+    return reply;
+  }
+
+  async #large(request: FastifyRequest, reply: FastifyReply, entry: Entry, status: number, headers: Record<string, string | number>, start: number, end: number, options: SendOptions): Promise<FastifyReply> {
+    if (options.redirect && entry.size >= this.#options.redirectFrom) {
+      const location = await this.#bodies.presigned(entry, PRESIGN_SECONDS);
+      if (location) return this.#end(request, reply, 302, { location, "content-length": 0, "cache-control": "no-store" }, undefined);
+    }
+    // Opened before the status goes out: a body that is gone is a miss, not a broken answer.
+    const body = await this.#bodies.open(entry);
+    reply.hijack();
+    request.stow.result = "hit";
+    void this.#stream(request, reply.raw, body, status, headers, start, end);
+    return reply;
+  }
+
+  async #stream(request: FastifyRequest, response: ServerResponse, body: OpenBody, status: number, headers: Record<string, string | number>, start: number, end: number): Promise<void> {
+    const pipe = new ResponsePipe(response, this.#options.stall);
+    try {
+      if (!response.destroyed) {
+        response.writeHead(status, headers);
+        await body.read(start, end, (chunk) => {
+          request.stow.bytesOut += chunk.length;
+          return pipe.push(chunk);
+        });
+        response.end();
+      }
+    } catch (error) {
+      // The status is out: a client must see a cut connection, never a body that looks whole.
+      request.stow.result = response.destroyed || (error as StowError).code === "STOW_CLIENT_GONE" ? "aborted" : "error";
+      response.destroy();
+    } finally {
+      pipe.close();
+      await body.close().catch(() => {});
+    }
+  }
+}
+
+/** Writes chunks whose buffers are reused: each push settles when the socket has taken the bytes, or the client has left. */
+class ResponsePipe {
+  readonly #response: ServerResponse;
+  readonly #timer: NodeJS.Timeout;
+  #reject: ((error: Error) => void) | undefined;
+  readonly #onClose = () => this.#reject?.(errors.clientGone());
+
+  constructor(response: ServerResponse, stall: number) {
+    this.#response = response;
+    this.#timer = setTimeout(() => response.destroy(), stall);
+    response.on("close", this.#onClose);
+    response.on("error", this.#onClose);
+  }
+
+  push(chunk: Buffer): Promise<void> {
+    if (this.#response.destroyed) return Promise.reject(errors.clientGone());
+    return new Promise((resolve, reject) => {
+      this.#reject = reject;
+      this.#response.write(chunk, (error) => {
+        this.#reject = undefined;
+        this.#timer.refresh();
+        if (error) reject(errors.clientGone("", { cause: error }));
+        else resolve();
+      });
+    });
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#reject = undefined;
+  }
+}
+
+export function etagOf(entry: Entry): string {
+  return entry.digest ? `"${entry.digest}"` : `"entry-${entry.id}"`;
+}
+
+function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  return header === "*" || header.split(",").some((one) => one.trim().replace(/^W\//, "") === etag);
+}
+
+function requestedRange(request: FastifyRequest, size: number, etag: string) {
+  // Azure's own header wins over Range, as in its service.
+  const header = (request.headers["x-ms-range"] as string | undefined) ?? request.headers.range;
+  const condition = request.headers["if-range"];
+  return condition !== undefined && condition !== etag ? undefined : parseRange(header, size);
+}
