@@ -4,19 +4,10 @@ import type { Caches } from "../core/caches.ts";
 import { errors } from "../core/errors.ts";
 import type { Grant } from "../core/grant.ts";
 import type { Journal } from "../core/journal.ts";
+import type { Authenticator } from "../identity/authenticator.ts";
 import { defaultCache, type Credential } from "../identity/credential.ts";
 import { isLoopback, type RateLimiter } from "./limits.ts";
 import type { SignedResource, Signer } from "./signing.ts";
-
-/** What identity/authenticator.ts does for HTTP. */
-export interface Authenticator {
-  /** @throws unauthorized, tokenInvalid */
-  authenticate(authorization: string | undefined): MaybePromise<Credential>;
-  /** Whether the credential behind an actor still stands. */
-  stands(actor: string): MaybePromise<boolean>;
-  /** Changes with every change of any credential. */
-  readonly epoch: number;
-}
 
 /** From a request to a grant: who it is, which cache is meant, and whether it comes too often. */
 export class Auth {
@@ -60,6 +51,12 @@ export class Auth {
     }
   }
 
+  /** Counts a request without a credential against its address's limit. @throws rateLimited */
+  limit(request: FastifyRequest): void {
+    const { address } = request.stow;
+    if (!isLoopback(address)) this.#limiter.take("anonymous", address);
+  }
+
   /** The request's grant in the cache it means. @throws unauthorized (nobody may do anything there without a credential), noCache */
   grant(request: FastifyRequest): Grant {
     const { grant, credential } = request.stow;
@@ -101,7 +98,7 @@ export class Auth {
     ctx.actor = resource.actor;
     ctx.cache = resource.cache;
     if (!isLoopback(ctx.address)) this.#limiter.take(resource.actor, ctx.address);
-    if (!(await this.#authenticator.stands(resource.actor))) throw errors.tokenInvalid("the credential of this URL was revoked or has expired");
+    if (!(await this.#authenticator.alive(resource.actor))) throw errors.tokenInvalid("the credential of this URL was revoked or has expired");
     return until;
   }
 

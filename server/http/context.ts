@@ -9,6 +9,8 @@ export type Result = "ok" | "hit" | "miss" | "stored" | "exists" | "denied" | "i
 
 /** Settings of a route, given as Fastify's `config`. */
 export interface RouteConfig {
+  /** Label of the protocol; set for every route of a protocol's plugin. */
+  readonly protocol?: string;
   /** Label of its metrics. */
   readonly op: string;
   readonly kind?: OperationKind;
@@ -53,6 +55,7 @@ declare module "fastify" {
   }
   interface FastifyContextConfig {
     op?: string;
+    protocol?: string;
     kind?: OperationKind;
     keyspace?: string;
     auth?: "key" | "none" | "signed";

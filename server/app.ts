@@ -1,0 +1,157 @@
+import type { FastifyInstance } from "fastify";
+import { resolveConfig, type Config } from "./config.ts";
+import type { Cache } from "./core/caches.ts";
+import { createCore, type Core } from "./core/core.ts";
+import type { Database } from "./database/database.ts";
+import { openPostgres } from "./database/postgres.ts";
+import { openSqlite } from "./database/sqlite.ts";
+import { registerHealth, type Readiness } from "./health.ts";
+import { Accounting } from "./http/accounting.ts";
+import { registerAuthRoutes } from "./http/auth-routes.ts";
+import { Auth } from "./http/auth.ts";
+import { Front } from "./http/front.ts";
+import { RateLimiter } from "./http/limits.ts";
+import { Log } from "./http/log.ts";
+import { Receiver } from "./http/receive.ts";
+import { Sender } from "./http/send.ts";
+import { createHttpServer } from "./http/server.ts";
+import { Signer } from "./http/signing.ts";
+import { Urls } from "./http/urls.ts";
+import { refuse } from "./http/errors.ts";
+import { Identity } from "./identity/identity.ts";
+import { sharedSecret } from "./identity/tokens.ts";
+import { Metrics } from "./metrics.ts";
+import { protocols as allProtocols } from "./protocols/index.ts";
+import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
+import { openFilesystem } from "./storage/filesystem.ts";
+import type { BlobStore } from "./storage/store.ts";
+
+export interface Dependencies {
+  /** Default: JSON lines on standard output. */
+  readonly log?: Log;
+  /** Default: all. */
+  readonly protocols?: readonly Protocol[];
+}
+
+/** A server that does not listen yet: `app.inject` works, `app.listen` starts it, `close` ends it gracefully. */
+export interface Stowhouse {
+  readonly app: FastifyInstance;
+  readonly core: Core;
+  readonly identity: Identity;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly readiness: Readiness;
+  /** Stops taking requests, lets the running ones finish, writes everything down. */
+  close(): Promise<void>;
+}
+
+/** Redirects pay for themselves from about this size on, bytes. */
+const REDIRECT_FROM = 1024 * 1024;
+/** A client that takes no byte of its answer for so long is cut off, ms. */
+const SEND_STALL = 60_000;
+
+/** The default configuration, for tests and tools. */
+export function defaultConfig(raw: unknown = {}): Config {
+  return resolveConfig(raw, { protocols: protocolOptions(allProtocols) });
+}
+
+export function protocolOptions(list: readonly Protocol[] = allProtocols) {
+  return Object.fromEntries(list.map((protocol) => [protocol.name, protocol.options]));
+}
+
+/** Wires a server together; the one place that picks drivers. @throws config, and what the drivers throw when they can't open */
+export async function buildApp(config: Config, dependencies: Dependencies = {}): Promise<Stowhouse> {
+  const log = dependencies.log ?? new Log(logLevel(config.log.level));
+  const metrics = new Metrics();
+  const database = await openDatabase(config);
+  const stores = await openStores(config, metrics);
+  const placement = { store: (name: string) => stores.get(name)!, create: async (cache: string) => ({ store: [...stores.keys()][0]!, writer: await [...stores.values()][0]!.create(cache) }) };
+  const core = createCore({
+    database, stores, placement,
+    caches: Object.entries(config.caches).map(([name, settings]): Cache => ({ ...settings, name })),
+    inlineLimit: config.inlineLimit,
+    bodyMemory: config.memory.bodies,
+    entryMemory: config.memory.entries,
+    uploads: { idle: config.limits.uploadIdle, parts: config.limits.partsPerUpload, perActor: config.limits.uploads },
+    maintenance: { interval: config.eviction.interval, grace: config.eviction.grace, auditRetention: config.audit.retention },
+    minFree: config.eviction.minFree,
+    onAudit: (record) => log.info("audit", record),
+    onEvict: (entry, reason) => metrics.evicted(entry.cache, reason, entry.size),
+    onError: (error) => log.error("background work failed; it is tried again", { cause: String((error as Error).stack ?? error) }),
+  });
+  metrics.watch(core);
+  const identity = await openIdentity(config, database);
+  const signer = new Signer(await sharedSecret(database, "url-signing"));
+  const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, limiter: new RateLimiter(config.limits.requestsPerMinute), journal: core.journal, signer });
+  const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads });
+  const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, enabled: config.memory.front });
+  const { cert, key, clientCa, requireClientCert } = config.tls;
+  const app = createHttpServer(
+    {
+      headerSize: config.limits.headerSize, headersTimeout: config.limits.headersTimeout, jsonBody: config.limits.jsonBody, trustedProxies: config.trustedProxies,
+      tls: cert && key ? { cert, key, clientCa, requireClientCert } : undefined,
+    },
+    { auth, accounting, front, log },
+  );
+  const readiness: Readiness = { draining: false };
+  const context = {
+    core, auth, signer,
+    receive: new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit }),
+    send: new Sender(core.bodies, core.catalog, front, { small: config.inlineLimit, redirectFrom: REDIRECT_FROM, stall: SEND_STALL }),
+    urls: new Urls(config.url, `http://${config.listen.host}:${config.listen.port}`),
+  };
+
+  registerHealth(app, { core, metrics, auth, readiness, metricsAccess: config.metrics.listen ? "elsewhere" : config.metrics.access });
+  registerAuthRoutes(app, { identity, auth, caches: core.caches, journal: core.journal });
+  for (const protocol of dependencies.protocols ?? allProtocols) {
+    const options = config.protocols[protocol.name];
+    if (options?.enabled !== false) await registerProtocol(app, protocol, { ...context, options: options as never }, log);
+  }
+  app.addHook("onClose", async () => {
+    await identity.keys.close();
+    await core.close();
+    await log.drain();
+  });
+  return { app, core, identity, metrics, log, readiness, close: () => app.close() };
+}
+
+/** Mounts a protocol with its own status table and labels; bodies arrive as streams. */
+async function registerProtocol(app: FastifyInstance, protocol: Protocol, context: ProtocolContext<never>, log: Log): Promise<void> {
+  await app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+    scope.addHook("onRoute", (route) => {
+      route.config = { op: "other", ...route.config, protocol: protocol.name };
+    });
+    scope.setErrorHandler((error, request, reply) => refuse(request, reply, error, protocol.refusals, log));
+    await protocol.plugin(scope, context);
+  });
+}
+
+function openDatabase(config: Config): Promise<Database> {
+  const { type, path, url, maxConnections } = config.database;
+  return type === "postgres" ? openPostgres({ url: url!, maxConnections }) : openSqlite({ path });
+}
+
+async function openStores(config: Config, metrics: Metrics): Promise<Map<string, BlobStore>> {
+  const stores = new Map<string, BlobStore>();
+  for (const [name, storage] of Object.entries(config.storages)) {
+    const store = await openFilesystem({ root: storage.path!, unwrittenBytes: config.memory.unwritten });
+    stores.set(name, metrics.metered(name, store, storage.redirect));
+  }
+  return stores;
+}
+
+function openIdentity(config: Config, database: Database): Promise<Identity> {
+  const { adminKey, writeKey, readKey, issuer, github, githubRuntime } = config.auth;
+  return Identity.open({
+    database,
+    fixedKeys: { admin: adminKey, write: writeKey, read: readKey },
+    issuer,
+    github: github.audience ? { issuer: github.issuer, audience: github.audience, rules: github.rules, runtimeTokens: githubRuntime.enabled, jwks: { timeout: github.jwksTimeout } } : undefined,
+  });
+}
+
+function logLevel(level: Config["log"]["level"]): ConstructorParameters<typeof Log>[0] {
+  return level === "trace" ? "debug" : level === "fatal" ? "error" : level;
+}

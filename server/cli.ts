@@ -1,0 +1,48 @@
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { protocolOptions } from "./app.ts";
+import { loadConfig } from "./config.ts";
+import { StowError } from "./core/errors.ts";
+import { serve, shutDown } from "./serve.ts";
+
+/** A second signal, or a drain that does not end, must still end the process. */
+const LAST_RESORT_MS = 5_000;
+
+const program = new Command("stowhouse")
+  .description("One self-hosted remote build cache for every build tool.")
+  .version((JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version)
+  .showHelpAfterError();
+
+program
+  .command("serve")
+  .description("Run the server. Without any setting: 127.0.0.1:8420, SQLite and files under ./data.")
+  .option("-c, --config <file>", "configuration file (YAML, JSON or TOML; also STOWHOUSE_CONFIG)")
+  .option("-l, --listen <host:port>", "where to listen (also STOWHOUSE_LISTEN)")
+  .option("-d, --data <directory>", "where to keep data (also STOWHOUSE_DATA)")
+  .option("-u, --url <url>", "public URL of the server (also STOWHOUSE_URL)")
+  .option("--log-level <level>", "debug, info, warn, error or silent (also STOWHOUSE_LOG_LEVEL)")
+  .action(async (options: { config?: string; listen?: string; data?: string; url?: string; logLevel?: string }) => {
+    const { config: file, ...flags } = options;
+    const config = loadConfig({ file, flags, env: process.env, readFile: (path) => readFileSync(path, "utf8"), protocols: protocolOptions() });
+    const server = await serve(config, (text) => console.log(text));
+    let stopping = false;
+    const stop = () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      setTimeout(() => process.exit(1), config.shutdown.drain + LAST_RESORT_MS).unref();
+      void shutDown(server, config).then(() => process.exit(0));
+    };
+    process.on("SIGTERM", stop);
+    process.on("SIGINT", stop);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (error instanceof StowError) console.error(message);
+  else if (code === "EADDRINUSE") console.error(`${message}: another process listens there. Stop it, or choose another address with --listen host:port.`);
+  else if (code === "EACCES" || code === "EROFS") console.error(`${message}: choose a directory you may write to with --data.`);
+  else console.error(error);
+  process.exitCode = 1;
+}

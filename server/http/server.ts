@@ -1,0 +1,133 @@
+import Fastify, { type FastifyInstance } from "fastify";
+import { readFileSync, watchFile, unwatchFile } from "node:fs";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { Accounting } from "./accounting.ts";
+import type { Auth } from "./auth.ts";
+import { cachePrefix, RequestContext, stripCachePrefix, type RouteConfig } from "./context.ts";
+import { refuse, toStowError } from "./errors.ts";
+import type { Front } from "./front.ts";
+import type { Log } from "./log.ts";
+import { expectContinue } from "./receive.ts";
+import { errors } from "../core/errors.ts";
+import { jsonRefusals } from "./refusals.ts";
+
+export interface ServerOptions {
+  readonly headerSize: number;
+  readonly headersTimeout: number;
+  readonly jsonBody: number;
+  readonly trustedProxies: readonly string[];
+  readonly tls?: { cert: string; key: string; clientCa?: string | undefined; requireClientCert: boolean } | undefined;
+}
+
+export interface ServerParts {
+  readonly auth: Auth;
+  readonly accounting: Accounting;
+  readonly front: Front;
+  readonly log: Log;
+}
+
+/** Longer than what load balancers keep an idle connection: they must be the ones who close it. */
+const KEEP_ALIVE_MS = 75_000;
+const TLS_POLL_MS = 2_000;
+
+/** How the server itself answers errors, outside of any protocol. */
+export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.code, message: error.message } }));
+
+/** The Fastify instance all routes hang on: contexts, credentials, accounting and errors are in place. */
+export function createHttpServer(options: ServerOptions, parts: ServerParts): FastifyInstance {
+  const { auth, accounting, front, log } = parts;
+  const app = Fastify({
+    serverFactory: (handler) => makeServer(options, (request, response) => void (front.answer(request, response) || handler(request, response))),
+    rewriteUrl: (request) => stripCachePrefix(request as IncomingMessage),
+    trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
+    bodyLimit: options.jsonBody,
+    routerOptions: { ignoreDuplicateSlashes: true, maxParamLength: 4_096 },
+    return503OnClosing: false,
+    clientErrorHandler: onClientError,
+    frameworkErrors: (error, request, reply) => {
+      // A URL the router can't read has not been through the hooks.
+      (request as { stow: RequestContext }).stow ??= new RequestContext(request.ip, undefined, reply.raw);
+      refuse(request, reply as never, toStowError(error), serverRefusals, log);
+    },
+  });
+  app.decorateRequest("stow", null as never);
+
+  // Callback style: an async hook would cost every request a promise.
+  app.addHook("onRequest", (request, reply, done) => {
+    const ctx = new RequestContext(request.ip, cachePrefix(request.raw), reply.raw);
+    request.stow = ctx;
+    const config = request.routeOptions.config as RouteConfig | undefined;
+    if (config?.op !== undefined) {
+      ctx.config = config;
+      ctx.protocol = config.protocol ?? "server";
+    }
+    reply.raw.once("close", () => {
+      if (!reply.raw.writableEnded && ctx.result !== "error") ctx.result = "aborted";
+      accounting.done(ctx, request.raw, reply.raw);
+    });
+    if (ctx.config.auth === "none" || ctx.config.auth === "signed") return done();
+    try {
+      const checked = auth.check(request);
+      if (checked instanceof Promise) checked.then(() => done(), done);
+      else done();
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  app.setErrorHandler((error, request, reply) => refuse(request, reply, error, serverRefusals, log));
+  app.setNotFoundHandler((request, reply) => refuse(request, reply, errors.noRoute(), serverRefusals, log));
+  return app;
+}
+
+function makeServer(options: ServerOptions, listener: RequestListener): Server | TlsServer {
+  const settings = {
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: options.headersTimeout,
+    // A large upload may take hours; receive.ts ends those that stall.
+    requestTimeout: 0,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: options.headerSize,
+    noDelay: true,
+  };
+  const server = options.tls ? createTlsServer({ ...settings, ...readTls(options.tls) }, listener) : createServer(settings, listener);
+  // The handler decides before the body is sent whether it wants it.
+  server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
+    expectContinue(request);
+    server.emit("request", request, response);
+  });
+  if (options.tls) reloadTls(server as TlsServer, options.tls);
+  return server;
+}
+
+function readTls(tls: NonNullable<ServerOptions["tls"]>) {
+  return {
+    cert: readFileSync(tls.cert),
+    key: readFileSync(tls.key),
+    ...(tls.clientCa ? { ca: readFileSync(tls.clientCa), requestCert: true, rejectUnauthorized: tls.requireClientCert } : {}),
+  };
+}
+
+/** Takes renewed certificates over without a restart. A pair that does not fit together (half of it written) is left for the next look. */
+function reloadTls(server: TlsServer, tls: NonNullable<ServerOptions["tls"]>): void {
+  const files = [tls.cert, tls.key, tls.clientCa].filter((file) => file !== undefined);
+  const reload = () => {
+    try {
+      server.setSecureContext(readTls(tls));
+    } catch {
+      // Keep what works; the file changes again when its other half is there.
+    }
+  };
+  for (const file of files) watchFile(file, { interval: TLS_POLL_MS, persistent: false }, reload);
+  server.on("close", () => {
+    for (const file of files) unwatchFile(file, reload);
+  });
+}
+
+/** What is no HTTP gets a plain answer and a closed connection. */
+function onClientError(error: NodeJS.ErrnoException, socket: import("node:net").Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+  const status = error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request";
+  const body = JSON.stringify({ error: { code: "STOW_BAD_REQUEST", message: `The request is not valid HTTP: ${status.slice(4)}.` } });
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+}

@@ -1,0 +1,123 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Core } from "./core/core.ts";
+import type { Meter } from "./http/accounting.ts";
+import type { BlobStore } from "./storage/store.ts";
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+/** Mean ages need a scan of all entries: not at every scrape. */
+const AGES_EVERY_MS = 60_000;
+
+/** All metrics of a server, by Prometheus' naming rules. One registry a server, so that tests can run several. */
+export class Metrics implements Meter {
+  readonly registry = new Registry();
+  readonly #requests = this.#counter("stowhouse_requests_total", "Requests by protocol, operation and result.", ["protocol", "op", "result"]);
+  readonly #received = this.#counter("stowhouse_received_bytes_total", "Bytes of bodies received.", ["protocol", "op"]);
+  readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op"]);
+  readonly #duration = new Histogram({
+    name: "stowhouse_request_duration_seconds", help: "Time from a request's head to the end of its answer.", labelNames: ["protocol", "op"], buckets: SECONDS, registers: [this.registry],
+  });
+  readonly #uploadFailures = this.#counter("stowhouse_upload_failures_total", "Bodies that were sent but not stored.", ["protocol", "result"]);
+  readonly #evicted = this.#counter("stowhouse_evicted_entries_total", "Entries removed to make room or because their time was over.", ["cache", "reason"]);
+  readonly #evictedBytes = this.#counter("stowhouse_evicted_bytes_total", "Bytes of entries removed.", ["cache", "reason"]);
+  readonly #storage = this.#counter("stowhouse_storage_operations_total", "Calls to storages.", ["storage", "op", "result"]);
+  readonly #storageSeconds = new Histogram({
+    name: "stowhouse_storage_operation_duration_seconds", help: "Time of calls to storages.", labelNames: ["storage", "op"], buckets: SECONDS, registers: [this.registry],
+  });
+  #ages: { cache: string; keyspace: string; age: number }[] = [];
+  #agesAt = 0;
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry, prefix: "stowhouse_" });
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  request(protocol: string, op: string, result: string) {
+    const requests = this.#requests.labels(protocol, op, result);
+    const received = this.#received.labels(protocol, op);
+    const sent = this.#sent.labels(protocol, op);
+    const duration = this.#duration.labels(protocol, op);
+    const failed = (op.includes("upload") || op.includes("write")) && ["error", "aborted", "refused", "invalid"].includes(result) ? this.#uploadFailures.labels(protocol, result) : undefined;
+    return {
+      observe(seconds: number, bytesIn: number, bytesOut: number) {
+        requests.inc();
+        duration.observe(seconds);
+        if (bytesIn > 0) received.inc(bytesIn);
+        if (bytesOut > 0) sent.inc(bytesOut);
+        failed?.inc();
+      },
+    };
+  }
+
+  evicted(cache: string, reason: string, bytes: number): void {
+    this.#evicted.labels(cache, reason).inc();
+    this.#evictedBytes.labels(cache, reason).inc(bytes);
+  }
+
+  /** Gauges read from the core at each scrape. */
+  watch(core: Core): void {
+    const gauge = (name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => Promise<void>) =>
+      new Gauge({ name, help, labelNames, registers: [this.registry], async collect() { this.reset(); await collect(this).catch(() => {}); } });
+    gauge("stowhouse_cache_bytes", "Bytes of entries, and of uploads not committed yet.", ["cache", "keyspace", "trusted"], async (g) => {
+      for (const row of await core.database.read("usage", {})) g.labels(row.cache, row.keyspace, String(row.trusted)).set(row.bytes);
+    });
+    gauge("stowhouse_cache_entries", "Entries.", ["cache", "keyspace", "trusted"], async (g) => {
+      for (const row of await core.database.read("usage", {})) g.labels(row.cache, row.keyspace, String(row.trusted)).set(row.entries);
+    });
+    gauge("stowhouse_cache_quota_bytes", "Quota of a cache.", ["cache"], async (g) => {
+      for (const cache of core.caches.list()) g.labels(cache.name).set(cache.quota);
+    });
+    gauge("stowhouse_entry_age_seconds", "Mean age of entries.", ["cache", "keyspace"], async (g) => {
+      if (Date.now() - this.#agesAt > AGES_EVERY_MS) {
+        this.#agesAt = Date.now();
+        this.#ages = await core.database.scan("ages", { now: Date.now() });
+      }
+      for (const row of this.#ages) g.labels(row.cache, row.keyspace).set(row.age / 1000);
+    });
+    gauge("stowhouse_storage_free_bytes", "Free space of a storage that has an end.", ["storage"], async (g) => {
+      for (const [name, store] of core.stores) {
+        const capacity = await store.capacity().catch(() => undefined);
+        if (capacity) g.labels(name).set(capacity.free);
+      }
+    });
+    gauge("stowhouse_database_up", "Whether the database answers.", [], async (g) => {
+      g.set(await core.database.ping().then(() => 1, () => 0));
+    });
+  }
+
+  /** The same store, with every call counted and timed. @param presign whether it may hand out URLs of its own */
+  metered(name: string, store: BlobStore, presign: boolean): BlobStore {
+    const timed = async <T>(op: string, call: () => Promise<T>): Promise<T> => {
+      const stop = this.#storageSeconds.labels(name, op).startTimer();
+      try {
+        const value = await call();
+        this.#storage.labels(name, op, "ok").inc();
+        return value;
+      } catch (error) {
+        this.#storage.labels(name, op, (error as Error).name === "MissingBlob" ? "missing" : "error").inc();
+        throw error;
+      } finally {
+        stop();
+      }
+    };
+    return {
+      kind: store.kind,
+      create: async (cache) => {
+        const writer = await timed("create", () => store.create(cache));
+        return { write: (chunk) => writer.write(chunk), abort: () => writer.abort(), commit: (digest) => timed("write", () => writer.commit(digest)) };
+      },
+      open: async (blob, size) => {
+        // Reading itself takes as long as the client does, so only the opening is timed.
+        return timed("open", () => store.open(blob, size));
+      },
+      remove: (blob) => timed("remove", () => store.remove(blob)),
+      list: () => store.list(),
+      sweep: (olderThan) => store.sweep(olderThan),
+      capacity: () => store.capacity(),
+      ...(presign && store.presign ? { presign: (blob: string, seconds: number) => store.presign!(blob, seconds) } : {}),
+      close: () => store.close(),
+    };
+  }
+}

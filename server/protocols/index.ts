@@ -1,0 +1,4 @@
+import type { Protocol } from "./protocol.ts";
+
+/** Every protocol this server speaks. */
+export const protocols: readonly Protocol[] = [];

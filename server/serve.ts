@@ -1,0 +1,106 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join, resolve } from "node:path";
+import { buildApp, type Stowhouse } from "./app.ts";
+import type { Config } from "./config.ts";
+
+/** The keys a first start makes, readable by the owner alone; a shell and the CLI read it. */
+export const KEYS_FILE = "keys.env";
+
+export interface Running extends Stowhouse {
+  /** What clients on this machine use. */
+  readonly url: string;
+}
+
+/** Starts a server: listens, repairs in the background, prints what a newcomer needs. @param print for people, not for logs */
+export async function serve(config: Config, print: (text: string) => void): Promise<Running> {
+  mkdirSync(config.data, { recursive: true });
+  const server = await buildApp(config);
+  const { app, core, log } = server;
+  try {
+    await app.listen({ host: config.listen.host, port: config.listen.port });
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+  const { port } = app.server.address() as AddressInfo;
+  const host = config.listen.host === "0.0.0.0" || config.listen.host === "::" ? "127.0.0.1" : config.listen.host;
+  const url = config.url ?? `${config.tls.cert ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  if (config.metrics.listen) await listenForMetrics(server, config.metrics.listen);
+  core.maintenance.start();
+  const stopRepair = new AbortController();
+  app.addHook("preClose", (done) => {
+    stopRepair.abort();
+    done();
+  });
+  core.repair({ signal: stopRepair.signal }).then(
+    (report) => log.info("repair finished", report),
+    (error: unknown) => stopRepair.signal.aborted || log.error("repair failed; fsck runs it again", { cause: String(error) }),
+  );
+  print(await welcome(server, config, url));
+  return { ...server, url };
+}
+
+/** Ends a server gracefully: it says it is not ready, finishes what runs, and gives up after the drain time. */
+export async function shutDown(server: Stowhouse, config: Config): Promise<void> {
+  server.readiness.draining = true;
+  const limit = setTimeout(() => server.app.server.closeAllConnections(), config.shutdown.drain).unref();
+  server.app.server.closeIdleConnections();
+  await server.close();
+  clearTimeout(limit);
+}
+
+async function listenForMetrics(server: Stowhouse, address: { host: string; port: number }): Promise<void> {
+  const { registry } = server.metrics;
+  const metrics = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
+    if (request.url !== "/metrics") return void response.writeHead(404).end();
+    registry.metrics().then(
+      (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+      () => response.writeHead(500).end(),
+    );
+  });
+  await new Promise<void>((done, failed) => metrics.once("error", failed).listen(address.port, address.host, done));
+  server.app.addHook("onClose", async () => {
+    metrics.closeAllConnections();
+    metrics.close();
+  });
+}
+
+async function welcome(server: Stowhouse, config: Config, url: string): Promise<string> {
+  const keys = await firstKeys(server, config);
+  const file = resolve(config.data, KEYS_FILE);
+  const write = keys?.write ?? "$STOWHOUSE_WRITE_KEY";
+  return [
+    `Stowhouse serves ${url}`,
+    "",
+    ...(keys
+      ? [`  admin key  ${keys.admin}`, `  write key  ${keys.write}`, `  read key   ${keys.read}`, "", `They are shown this once and kept in ${file} (for you alone).`]
+      : [config.auth.adminKey ? "Keys are set in the configuration." : `Keys were made at the first start: ${file}, or npx stowhouse key create.`]),
+    "",
+    "Point a tool at it:",
+    `  GitHub Actions cache clients (sccache, BuildKit, @actions/cache):`,
+    `    export ACTIONS_RESULTS_URL=${url}/ ACTIONS_CACHE_SERVICE_V2=true ACTIONS_RUNTIME_TOKEN=${write}`,
+    `  nip:`,
+    `    export NIP_REMOTE_CACHE_URL=${url} NIP_REMOTE_CACHE_API_KEY=${write} NIP_REMOTE_CACHE_ENABLED=true`,
+    `  look around:`,
+    `    npx stowhouse stats`,
+    "",
+  ].join("\n");
+}
+
+/** Makes an admin, a write and a read key when nobody has made any yet. Of several replicas, one does. */
+async function firstKeys(server: Stowhouse, config: Config): Promise<{ admin: string; write: string; read: string } | undefined> {
+  const { adminKey, writeKey, readKey } = config.auth;
+  if (adminKey ?? writeKey ?? readKey) return undefined;
+  const { keys } = server.identity;
+  if ((await keys.list({ limit: 1 })).length > 0) return undefined;
+  const mine = Math.random().toString(36);
+  if ((await server.core.database.write("secret", { name: "first-keys", candidate: mine, now: Date.now() })) !== mine) return undefined;
+  const admin = (await keys.create({ name: "first admin key", permission: "admin", caches: ["*"] })).key;
+  const write = (await keys.create({ name: "first write key", permission: "write", caches: ["default"] })).key;
+  const read = (await keys.create({ name: "first read key", permission: "read", caches: ["default"] })).key;
+  const lines = `STOWHOUSE_ADMIN_KEY=${admin}\nSTOWHOUSE_WRITE_KEY=${write}\nSTOWHOUSE_READ_KEY=${read}\n`;
+  writeFileSync(join(config.data, KEYS_FILE), lines, { mode: 0o600 });
+  return { admin, write, read };
+}
