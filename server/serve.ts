@@ -27,19 +27,20 @@ export async function serve(config: Config, print: (text: string) => void): Prom
   const { port } = app.server.address() as AddressInfo;
   const host = config.listen.host === "0.0.0.0" || config.listen.host === "::" ? "127.0.0.1" : config.listen.host;
   const url = config.url ?? `${config.tls.cert ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  if (config.metrics.listen) await listenForMetrics(server, config.metrics.listen);
+  const closeMetrics = config.metrics.listen ? await listenForMetrics(server, config.metrics.listen) : () => {};
   core.maintenance.start();
   const stopRepair = new AbortController();
-  app.addHook("preClose", (done) => {
-    stopRepair.abort();
-    done();
-  });
   core.repair({ signal: stopRepair.signal }).then(
     (report) => log.info("repair finished", report),
     (error: unknown) => stopRepair.signal.aborted || log.error("repair failed; fsck runs it again", { cause: String(error) }),
   );
   print(await welcome(server, config, url));
-  return { ...server, url };
+  const close = async () => {
+    stopRepair.abort();
+    closeMetrics();
+    await server.close();
+  };
+  return { ...server, url, close };
 }
 
 /** Ends a server gracefully: it says it is not ready, finishes what runs, and gives up after the drain time. */
@@ -51,7 +52,7 @@ export async function shutDown(server: Stowhouse, config: Config): Promise<void>
   clearTimeout(limit);
 }
 
-async function listenForMetrics(server: Stowhouse, address: { host: string; port: number }): Promise<void> {
+async function listenForMetrics(server: Stowhouse, address: { host: string; port: number }): Promise<() => void> {
   const { registry } = server.metrics;
   const metrics = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
     if (request.url !== "/metrics") return void response.writeHead(404).end();
@@ -61,10 +62,10 @@ async function listenForMetrics(server: Stowhouse, address: { host: string; port
     );
   });
   await new Promise<void>((done, failed) => metrics.once("error", failed).listen(address.port, address.host, done));
-  server.app.addHook("onClose", async () => {
-    metrics.closeAllConnections();
+  return () => {
     metrics.close();
-  });
+    metrics.closeAllConnections();
+  };
 }
 
 async function welcome(server: Stowhouse, config: Config, url: string): Promise<string> {
