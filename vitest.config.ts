@@ -1,34 +1,22 @@
 import { defineConfig } from "vitest/config";
 
+const MINUTE = 60_000;
+
+/** A folder of test/: everything in it starts processes of its own, so its files run one after the other. */
+function suite(name: string, testTimeout: number) {
+  return { test: { name, include: [`test/${name}/**/*.test.ts`], fileParallelism: false, testTimeout, hookTimeout: 5 * MINUTE } };
+}
+
 export default defineConfig({
   test: {
     projects: [
-      {
-        test: {
-          name: "unit",
-          include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts"],
-          testTimeout: 20_000,
-        },
-      },
-      {
-        // Everything here starts a process of its own, so files run one after the other.
-        test: {
-          name: "process",
-          include: ["test/process/**/*.test.ts"],
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
-        },
-      },
-      {
-        test: {
-          name: "clients",
-          include: ["test/clients/**/*.test.ts"],
-          fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-        },
-      },
+      { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts"], testTimeout: 20_000 } },
+      suite("process", 2 * MINUTE),
+      suite("clients", 5 * MINUTE),
+      suite("s3", 2 * MINUTE),
+      suite("postgres", 2 * MINUTE),
+      suite("crash", 30 * MINUTE),
+      suite("faults", 10 * MINUTE),
     ],
   },
 });

@@ -10,10 +10,11 @@ const LAYERS = [
   ["test", /^test\/|\.(test|bench)\.ts$|\/conformance(\.ts|\/)/],
   ["main", /^server\/(main\.ts|bin\.mjs)$/],
   ["cli", /^server\/cli(\.ts|\/)/],
-  ["app", /^server\/app(\.ts|\/)/],
   ["config fields", /^server\/config\/(fields|kinds|units)\.ts$/],
   ["config", /^server\/config(\.ts|\/)/],
   ["metrics", /^server\/metrics(\.ts|\/)/],
+  // What wires the server together: app.ts, serve.ts and their like.
+  ["app", /^server\/(app\/|[^/]+\.ts$)/],
   ["a protocol's client", /^server\/protocols\/[^/]+\/(client|wire)\.ts$/],
   ["protocols", /^server\/protocols\//],
   ["admin", /^server\/admin\//],
@@ -79,7 +80,8 @@ const layerOf = (file) => LAYERS.find(([, where]) => where.test(file))?.[0];
 /** Why `from` (a path in the repository) may not import `specifier`; undefined if it may. */
 function objection(from, specifier) {
   const layer = layerOf(from);
-  if (layer === undefined || layer === "test") return undefined;
+  if (layer === "test") return undefined;
+  if (layer === undefined) return /^(server|action|operator)\//.test(from) ? "This folder is in no layer; name it in .oxlint/arrows.mjs." : undefined;
   if (!specifier.startsWith(".")) {
     const owner = DRIVERS.find(([name]) => name.test(specifier))?.[1];
     if (owner !== undefined && owner !== layer) return `Only ${owner} knows ${specifier}.`;

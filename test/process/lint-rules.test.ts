@@ -45,10 +45,12 @@ const UP: Files = {
   "action/main.ts": imports("../server/core/entry.ts"),
   "action/client/servers.ts": imports("../../server/protocols/go/index.ts"),
   "operator/main.ts": imports("../server/app.ts"),
+  "server/attic/index.ts": imports("node:path"),
 };
 
 const DOWN: Files = {
   "server/main.ts": imports("./cli.ts", "./app.ts"),
+  "server/serve.ts": imports("./app.ts", "./config.ts"),
   "server/app/drivers.ts": imports("../storage/s3.ts", "../database/sqlite.ts", "../protocols/index.ts", "../config.ts"),
   "server/protocols/nip/index.ts": imports("./wire.ts", "../../http/send.ts", "../../core/catalog.ts", "../../database/database.ts"),
   "server/core/quota.ts": imports("./entry.ts", "../storage/store.ts", "../database/operations/blobs.ts"),
