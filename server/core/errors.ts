@@ -52,6 +52,7 @@ export const errors = {
   unauthorized: define("STOW_UNAUTHORIZED", 401, "unauthorized", "No valid credential. Send an API key or a session token as Bearer token or as Basic password."),
   tokenInvalid: define("STOW_TOKEN_INVALID", 401, "unauthorized", "The token was not accepted: %s. Request a new one."),
   identityRefused: define("STOW_IDENTITY_REFUSED", 403, "forbiddenRead", "No rule of this server names this identity. Ask its administrator to add a rule under auth.github.rules."),
+  identityUnavailable: define("STOW_IDENTITY_UNAVAILABLE", 503, "readFailure", "The identity issuer's keys could not be fetched. Try again in a moment."),
   forbiddenRead: define("STOW_FORBIDDEN_READ", 403, "forbiddenRead", "This credential may not read here. Use a key of this cache."),
   forbiddenWrite: define("STOW_FORBIDDEN_WRITE", 403, "forbiddenWrite", "This credential is read-only. Use a read-write key, or run on a ref that may write."),
   forbiddenAdmin: define("STOW_FORBIDDEN_ADMIN", 403, "forbiddenRead", "Administration needs an admin key (stow_admin_…)."),
