@@ -102,14 +102,21 @@ export class Catalog {
     return undefined;
   }
 
-  /** The entry a signed URL names; its signature has said that the holder may read it. */
-  async byId(id: number): Promise<Entry | undefined> {
+  /** The entry a signed URL names (its signature has said that the holder may read it), with the slot of its name. @throws readFailure */
+  byId(id: number): MaybePromise<Lookup> {
     try {
-      const entry = await this.#database.read("entryById", { id });
-      return alive(entry) ? entry : undefined;
+      const read = this.#database.read("entryById", { id });
+      return read instanceof Promise ? read.then((entry) => this.#named(entry), (error: unknown) => Promise.reject(readFailure(error))) : this.#named(read);
     } catch (error) {
       throw readFailure(error);
     }
+  }
+
+  #named(entry: Entry | undefined): Lookup {
+    if (!alive(entry)) return { entry: undefined, slot: { live: false, scopes: new Map() } };
+    const slot = this.#recent.slot(slotName(entry.cache, entry.keyspace, entry.key, entry.version));
+    slot.scopes.set(entry.scope, entry);
+    return { entry, slot };
   }
 
   /** Names in the grant's read scopes, newest first, at most 500 a page. */

@@ -125,6 +125,22 @@ export class Uploads {
   }
 
   /**
+   * Orders the parts and drops all others: each place takes the first part of `from` that is there, as `to`, at its index as
+   * position. @throws uploadGone, badRequest (a part is missing)
+   */
+  async arrange(upload: Upload, places: readonly { from: readonly string[]; to: string }[]): Promise<void> {
+    const now = Date.now();
+    let result;
+    try {
+      result = await this.#database.write("arrangeParts", { id: upload.id, places, now, expires: now + this.#limits.idle });
+    } catch (error) {
+      throw writeFailure(error);
+    }
+    if (result.status === "gone") throw errors.uploadGone();
+    if (result.status === "missing") throw errors.badRequest("a listed part was not uploaded");
+  }
+
+  /**
    * Makes the upload an entry: its body is the listed parts in this order (null: all, by position).
    * @throws uploadGone, exists, badRequest (a part is missing), digestMismatch (size), tooLarge
    */

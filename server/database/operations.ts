@@ -8,14 +8,14 @@ import type { Operation } from "./step.ts";
 
 const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
-const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
+const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { appendAudit, queryAudit, pruneAudit } = audit;
 
 /** Everything the index can do. Both drivers run these generators; see step.ts. */
 export const operations = {
   getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob,
   blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
-  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, commitUpload, abortUpload, expiredUploads, openUploads,
+  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   appendAudit, queryAudit, pruneAudit,
   ...keys,
   ...admin,

@@ -28,7 +28,7 @@ export function refuse(request: FastifyRequest, reply: FastifyReply, thrown: unk
   if (error.code === "STOW_CLIENT_GONE") ctx.result = "aborted";
   if (ctx.result === "error") log.error(error.message, { code: error.code, protocol: ctx.protocol, op: ctx.config.op, cause: causeOf(error) });
   if (reply.raw.destroyed || reply.raw.headersSent) return void reply.hijack();
-  const refused: Refused = table[error.refusal](error);
+  const refused: Refused = table[error.refusal](error, request);
   reply.code(refused.status).header("content-type", refused.type ?? "application/json; charset=utf-8");
   for (const [name, value] of Object.entries(refused.headers ?? {})) reply.header(name, value);
   if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));

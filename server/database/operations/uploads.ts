@@ -1,4 +1,4 @@
-import { all, first, flag, step, type Row, type Steps } from "../step.ts";
+import { all, first, flag, step, type Row, type Step, type Steps } from "../step.ts";
 import type { BlobLocation } from "../../core/entry.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
 import { getEntry, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
@@ -97,6 +97,38 @@ export function* addPart(
   if (old) yield* releaseBlobs([old["blob"] as number], args.now);
   yield usageStep(upload.cache, PENDING, upload.trusted, old ? 0 : 1, args.blob.size - ((old?.["size"] as number) ?? 0), slot);
   return { status: "stored", unused: blob.duplicate ? file : [] };
+}
+
+export type ArrangeResult = { readonly status: "arranged" | "gone" } | { readonly status: "missing"; readonly part: string };
+
+/**
+ * Renames and orders the parts of an upload: each place takes the first part of `from` that is there and calls it `to`, at
+ * its index as position; parts that no place takes are given back. All or nothing.
+ */
+export function* arrangeParts(
+  args: { id: string; places: readonly { from: readonly string[]; to: string }[]; now: number; expires: number },
+  slot: number,
+): Steps<ArrangeResult> {
+  // The update is also the lock that orders this against new parts, commit and abort.
+  const row = yield* first("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 RETURNING *", args.id, args.expires, args.now);
+  if (!row) return { status: "gone" };
+  const left = new Map((yield* all("SELECT name, blob, size FROM upload_parts WHERE upload = ?1", args.id)).map((part) => [part["name"] as string, part]));
+  const renames: Step[] = [];
+  for (const [position, { from, to }] of args.places.entries()) {
+    const name = from.find((one) => left.has(one));
+    if (name === undefined) return { status: "missing", part: to };
+    left.delete(name);
+    renames.push(step("UPDATE upload_parts SET name = ?3, position = ?4 WHERE upload = ?1 AND name = ?2", args.id, name, to, position));
+  }
+  const unused = [...left.values()];
+  // Before the renames, which may need their names.
+  if (unused.length > 0) yield unused.map((part) => step("DELETE FROM upload_parts WHERE upload = ?1 AND name = ?2", args.id, part["name"] as string));
+  if (renames.length > 0) yield renames;
+  if (unused.length === 0) return { status: "arranged" };
+  yield* releaseBlobs(unused.map((part) => part["blob"] as number), args.now);
+  const { cache, trusted } = uploadOf(row);
+  yield usageStep(cache, PENDING, trusted, -unused.length, -unused.reduce((sum, part) => sum + (part["size"] as number), 0), slot);
+  return { status: "arranged" };
 }
 
 export type CommitResult = PutResult | { readonly status: "gone" } | { readonly status: "missing"; readonly part: string } | { readonly status: "size"; readonly size: number };
