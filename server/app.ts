@@ -74,6 +74,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     entryMemory: config.memory.entries,
     uploads: { idle: config.limits.uploadIdle, parts: config.limits.partsPerUpload, perActor: config.limits.uploads },
     maintenance: { interval: config.eviction.interval, grace: config.eviction.grace, auditRetention: config.audit.retention },
+    water: { high: config.eviction.highWater, low: config.eviction.lowWater },
     minFree: config.eviction.minFree,
     onAudit: (record) => log.info("audit", record),
     onEvict: (entry, reason) => metrics.evicted(entry.cache, reason, entry.size),

@@ -5,7 +5,7 @@ import { Bodies, type Placement } from "./bodies.ts";
 import { Caches, type Cache } from "./caches.ts";
 import { Catalog } from "./catalog.ts";
 import type { Entry } from "./entry.ts";
-import { Evictor, type EvictionReason } from "./eviction.ts";
+import { Evictor, type EvictionReason, type WaterMarks } from "./eviction.ts";
 import { Journal } from "./journal.ts";
 import { Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { Quota } from "./quota.ts";
@@ -26,6 +26,7 @@ export interface CoreOptions {
   readonly entryMemory: number;
   readonly uploads: UploadLimits;
   readonly maintenance: MaintenanceOptions;
+  readonly water: WaterMarks;
   /** Part of a storage that eviction keeps free (0 to 1). */
   readonly minFree: number;
   readonly onAudit: (record: AuditRecord) => void;
@@ -63,7 +64,7 @@ export function createCore(options: CoreOptions): Core {
     await maintenance.collect(PRESSED_GRACE_MS);
     return diskPressure(stores, options.minFree);
   };
-  const evictor = new Evictor({ database, catalog, caches, quota, journal, onEvict: options.onEvict, diskPressure: pressure });
+  const evictor = new Evictor({ database, catalog, caches, quota, journal, water: options.water, onEvict: options.onEvict, diskPressure: pressure });
   const maintenance: Maintenance = new Maintenance(database, bodies, evictor, options.maintenance, options.onError);
   return {
     database, caches, catalog, bodies, uploads, quota, journal, maintenance, stores,

@@ -8,10 +8,13 @@ import type { Quota } from "./quota.ts";
 
 /** Entries removed in one transaction: small, so that requests never wait long behind it. */
 const BATCH = 100;
-/** What eviction brings a cache down to, as a part of its limit, so that it does not run at every write. */
-const LOW_WATER = 0.95;
-
 export type EvictionReason = "expired" | "idle" | "untrusted_share" | "quota" | "disk";
+
+/** Parts of a limit: above `high` eviction begins, and it goes on down to `low`, so that it does not run at every write. */
+export interface WaterMarks {
+  readonly high: number;
+  readonly low: number;
+}
 
 export interface EvictorParts {
   readonly database: Database;
@@ -19,6 +22,7 @@ export interface EvictorParts {
   readonly caches: Caches;
   readonly quota: Quota;
   readonly journal: Journal;
+  readonly water: WaterMarks;
   readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
   /** Bytes to free so that every storage is above its floor, after what is unused already was deleted; 0 when all is well. */
   readonly diskPressure: () => Promise<number>;
@@ -61,16 +65,17 @@ export class Evictor {
     await this.#idle(cache, false, now - Math.min(cache.untrustedIdle, cache.retention));
     await this.#idle(cache, true, now - cache.retention);
 
+    const { high, low } = this.#parts.water;
     let usage = await this.#parts.quota.usage(cache.name, true);
     const share = cache.quota * cache.untrustedShare;
-    if (usage.untrusted > share) await this.#free(cache, false, usage.untrusted - share * LOW_WATER, "untrusted_share");
+    if (usage.untrusted > share * high) await this.#free(cache, false, usage.untrusted - share * low, "untrusted_share");
     usage = await this.#parts.quota.usage(cache.name, true);
-    if (usage.trusted + usage.untrusted > cache.quota) {
-      const over = usage.trusted + usage.untrusted - cache.quota * LOW_WATER;
+    if (usage.trusted + usage.untrusted > cache.quota * high) {
+      const over = usage.trusted + usage.untrusted - cache.quota * low;
       const freed = await this.#free(cache, false, over, "quota");
       // Trusted entries go only for what trusted writers have written too much.
       const trusted = (await this.#parts.quota.usage(cache.name, true)).trusted;
-      if (trusted > cache.quota) await this.#free(cache, true, Math.min(over - freed, trusted - cache.quota * LOW_WATER), "quota");
+      if (trusted > cache.quota * high) await this.#free(cache, true, Math.min(over - freed, trusted - cache.quota * low), "quota");
     }
     await this.#parts.quota.usage(cache.name, true);
   }
