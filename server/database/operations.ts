@@ -1,6 +1,7 @@
 import * as admin from "./operations/admin.ts";
 import * as audit from "./operations/audit.ts";
 import * as blobs from "./operations/blobs.ts";
+import * as browse from "./operations/browse.ts";
 import * as entries from "./operations/entries.ts";
 import * as keys from "./operations/keys.ts";
 import * as uploads from "./operations/uploads.ts";
@@ -19,6 +20,7 @@ export const operations = {
   appendAudit, queryAudit, pruneAudit,
   ...keys,
   ...admin,
+  ...browse,
 } as const;
 
 type Operations = typeof operations;
