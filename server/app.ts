@@ -10,7 +10,7 @@ import { Accounting } from "./http/accounting.ts";
 import { registerAuthRoutes } from "./http/auth-routes.ts";
 import { Auth } from "./http/auth.ts";
 import { Front } from "./http/front.ts";
-import { RateLimiter } from "./http/limits.ts";
+import { registerRateLimit } from "./http/limits.ts";
 import { Log } from "./http/log.ts";
 import { Receiver } from "./http/receive.ts";
 import { Sender } from "./http/send.ts";
@@ -24,6 +24,7 @@ import { Metrics } from "./metrics.ts";
 import { protocols as allProtocols } from "./protocols/index.ts";
 import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
 import { openFilesystem } from "./storage/filesystem.ts";
+import { openS3 } from "./storage/s3.ts";
 import type { BlobStore } from "./storage/store.ts";
 
 export interface Dependencies {
@@ -83,7 +84,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   metrics.watch(core);
   const identity = await openIdentity(config, database);
   const signer = new Signer(await sharedSecret(database, "url-signing"));
-  const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, limiter: new RateLimiter(config.limits.requestsPerMinute), journal: core.journal, signer });
+  const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, journal: core.journal, signer });
   const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads });
   const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, enabled: config.memory.front });
   const { cert, key, clientCa, requireClientCert } = config.tls;
@@ -94,6 +95,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     },
     { auth, accounting, front, log },
   );
+  await registerRateLimit(app, config.limits.requestsPerMinute);
   const readiness: Readiness = { draining: false };
   const context = {
     core, auth, signer,
@@ -137,7 +139,7 @@ function openDatabase(config: Config): Promise<Database> {
 async function openStores(config: Config, metrics: Metrics): Promise<Map<string, BlobStore>> {
   const stores = new Map<string, BlobStore>();
   for (const [name, storage] of Object.entries(config.storages)) {
-    const store = await openFilesystem({ root: storage.path!, unwrittenBytes: config.memory.unwritten });
+    const store = storage.type === "s3" ? openS3(storage.s3!) : await openFilesystem({ root: storage.path!, unwrittenBytes: config.memory.unwritten });
     stores.set(name, metrics.metered(name, store, storage.redirect));
   }
   return stores;

@@ -50,10 +50,7 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
         response: { 200: SessionAnswer },
       },
     },
-    (request) => {
-      auth.limit(request);
-      return exchanged(request.stow, "auth.github", identity.exchangeGithub(request.body.id_token, request.body.lifetime));
-    },
+    (request) => exchanged(request.stow, "auth.github", identity.exchangeGithub(request.body.id_token, request.body.lifetime)),
   );
 
   app.post<{ Body: { token: string; lifetime?: number } }>(
@@ -66,10 +63,7 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
         response: { 200: SessionAnswer },
       },
     },
-    (request) => {
-      auth.limit(request);
-      return exchanged(request.stow, "auth.github-runtime", identity.exchangeRuntime(request.body.token, request.body.lifetime));
-    },
+    (request) => exchanged(request.stow, "auth.github-runtime", identity.exchangeRuntime(request.body.token, request.body.lifetime)),
   );
 
   app.post<{ Body: { read?: string[]; write?: boolean; lifetime?: number } | undefined }>(

@@ -6,22 +6,19 @@ import type { Grant } from "../core/grant.ts";
 import type { Journal } from "../core/journal.ts";
 import type { Authenticator } from "../identity/authenticator.ts";
 import { defaultCache, type Credential } from "../identity/credential.ts";
-import { isLoopback, type RateLimiter } from "./limits.ts";
 import type { SignedResource, Signer } from "./signing.ts";
 
-/** From a request to a grant: who it is, which cache is meant, and whether it comes too often. */
+/** From a request to a grant: who it is, and which cache is meant. */
 export class Auth {
   readonly #authenticator: Authenticator;
   readonly #caches: Caches;
-  readonly #limiter: RateLimiter;
   readonly #journal: Journal;
   readonly #signer: Signer;
 
-  constructor(parts: { authenticator: Authenticator; caches: Caches; limiter: RateLimiter; journal: Journal; signer: Signer }) {
+  constructor(parts: { authenticator: Authenticator; caches: Caches; journal: Journal; signer: Signer }) {
     this.#signer = parts.signer;
     this.#authenticator = parts.authenticator;
     this.#caches = parts.caches;
-    this.#limiter = parts.limiter;
     this.#journal = parts.journal;
   }
 
@@ -30,7 +27,7 @@ export class Auth {
     return this.#authenticator.epoch + this.#caches.epoch;
   }
 
-  /** Verifies the request's credential and counts it against its limit; runs before the handler. @throws unauthorized, tokenInvalid, rateLimited, noCache */
+  /** Verifies the request's credential; runs before the handler. @throws unauthorized, tokenInvalid */
   check(request: FastifyRequest): MaybePromise<void> {
     const credential = this.#authenticator.authenticate(request.headers.authorization);
     return credential instanceof Promise ? credential.then((one) => this.#accept(request, one)) : this.#accept(request, credential);
@@ -41,20 +38,12 @@ export class Auth {
     ctx.credential = credential;
     ctx.actor = credential.actor;
     ctx.until = credential.expires ?? Infinity;
-    // A valid key on loopback is never limited; nobody's credential is.
-    if (!isLoopback(ctx.address) || credential.kind === "anonymous") this.#limiter.take(credential.actor, ctx.address);
     const cache = this.#caches.get(ctx.cacheName ?? defaultCache(credential));
     const grant = cache && credential.grant(cache);
     if (grant) {
       ctx.grant = grant;
       ctx.cache = grant.cache;
     }
-  }
-
-  /** Counts a request without a credential against its address's limit. @throws rateLimited */
-  limit(request: FastifyRequest): void {
-    const { address } = request.stow;
-    if (!isLoopback(address)) this.#limiter.take("anonymous", address);
   }
 
   /** The request's grant in the cache it means. @throws unauthorized (nobody may do anything there without a credential), noCache */
@@ -88,7 +77,7 @@ export class Auth {
 
   /**
    * Verifies a signed URL (route config `auth: "signed"`): its signature, its time, and that the credential it was made
-   * for still stands. Returns when it ends, ms. @throws tokenInvalid, rateLimited
+   * for still stands. Returns when it ends, ms. @throws tokenInvalid
    */
   async signed(request: FastifyRequest, resource: SignedResource): Promise<number> {
     const { se, sig } = request.query as { se?: unknown; sig?: unknown };
@@ -97,7 +86,6 @@ export class Auth {
     const ctx = request.stow;
     ctx.actor = resource.actor;
     ctx.cache = resource.cache;
-    if (!isLoopback(ctx.address)) this.#limiter.take(resource.actor, ctx.address);
     if (!(await this.#authenticator.alive(resource.actor))) throw errors.tokenInvalid("the credential of this URL was revoked or has expired");
     return until;
   }

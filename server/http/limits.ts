@@ -1,33 +1,37 @@
+import rateLimit, { normalizeIP } from "@fastify/rate-limit";
+import type { FastifyInstance } from "fastify";
 import { errors } from "../core/errors.ts";
 
-const WINDOW_MS = 60_000;
-/** Pairs counted at once; beyond it the oldest window is forgotten. */
+/** Pairs counted at once; beyond it the least recent is forgotten. */
 const MAX_PAIRS = 50_000;
 
-/** Counts requests of (credential, address) pairs in windows of a minute: a public key is never limited as a whole. */
-export class RateLimiter {
-  readonly #max: number;
-  readonly #windows = new Map<string, { count: number; ends: number }>();
-
-  /** @param max requests a minute; 0 turns limiting off */
-  constructor(max: number) {
-    this.#max = max;
-  }
-
-  /** Counts one request. @throws rateLimited with the seconds until the window ends */
-  take(actor: string, address: string): void {
-    if (this.#max === 0) return;
-    const pair = `${actor} ${address}`;
-    const now = Date.now();
-    let window = this.#windows.get(pair);
-    if (!window || window.ends <= now) {
-      this.#windows.delete(pair);
-      if (this.#windows.size >= MAX_PAIRS) this.#windows.delete(this.#windows.keys().next().value!);
-      this.#windows.set(pair, (window = { count: 0, ends: now + WINDOW_MS }));
-    }
-    if (++window.count > this.#max) throw errors.rateLimited("", { retryAfter: Math.ceil((window.ends - now) / 1000) });
-  }
+/**
+ * Limits requests of each (credential, address) pair in a minute: a public key is never limited as a whole. A valid key on
+ * loopback is never limited, nor are probes.
+ * @param max requests a minute; 0 turns limiting off
+ */
+export async function registerRateLimit(app: FastifyInstance, max: number): Promise<void> {
+  if (max === 0) return;
+  await app.register(rateLimit, {
+    max,
+    timeWindow: 60_000,
+    cache: MAX_PAIRS,
+    // After the credential is known, before a body is read.
+    hook: "preParsing",
+    keyGenerator: (request) => `${request.stow.actor} ${normalizeIP(request.stow.address)}`,
+    allowList: (request) => {
+      const { address, config, credential } = request.stow;
+      if (config.auth === "none") return !config.op.startsWith("auth.") || isLoopback(address);
+      return isLoopback(address) && (config.auth === "signed" || (credential !== undefined && credential.kind !== "anonymous"));
+    },
+    errorResponseBuilder: (_, { ttl }) => errors.rateLimited("", { retryAfter: Math.ceil(ttl / 1000) }),
+    addHeaders: NO_HEADERS,
+    addHeadersOnExceeding: { ...NO_HEADERS },
+  });
 }
+
+// The answer's Retry-After comes with the error, in every protocol's own form.
+const NO_HEADERS = { "x-ratelimit-limit": false, "x-ratelimit-remaining": false, "x-ratelimit-reset": false, "retry-after": false } as const;
 
 export function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1" || address.startsWith("::ffff:127.");
