@@ -10,7 +10,7 @@ import { Journal } from "./journal.ts";
 import { Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { Quota } from "./quota.ts";
 import { RecentEntries } from "./recent.ts";
-import { repair, type RepairReport } from "./repair.ts";
+import { repair, type RepairOptions, type RepairReport } from "./repair.ts";
 import { Uploads, type UploadLimits } from "./uploads.ts";
 
 export interface CoreOptions {
@@ -45,7 +45,7 @@ export interface Core {
   readonly journal: Journal;
   readonly maintenance: Maintenance;
   readonly stores: ReadonlyMap<string, BlobStore>;
-  repair(options?: { verify?: boolean; dryRun?: boolean; signal?: AbortSignal }): Promise<RepairReport>;
+  repair(options?: RepairOptions): Promise<RepairReport>;
   close(): Promise<void>;
 }
 

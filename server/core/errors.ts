@@ -76,6 +76,7 @@ export const errors = {
   slowClient: define("STOW_SLOW_CLIENT", 408, "badRequest", "The body stopped arriving. Send it again."),
   clientGone: define("STOW_CLIENT_GONE", 499, "badRequest", "The client left before the body was complete; nothing was stored."),
   draining: define("STOW_DRAINING", 503, "draining", "The server is shutting down. Try again in a moment.") ,
+  busy: define("STOW_BUSY", 409, "exists", "%s Try again when it is done."),
   badRange: define("STOW_BAD_RANGE", 416, "badRange", "The requested range lies outside the body."),
   internal: define("STOW_INTERNAL", 503, "readFailure", "The server failed to handle this request. Its log says why."),
   config: define("STOW_CONFIG", 500, "badRequest", "The configuration is not valid: %s"),

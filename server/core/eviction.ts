@@ -35,6 +35,8 @@ export interface EvictorParts {
 export class Evictor {
   readonly #parts: EvictorParts;
   readonly #running = new Map<string, Promise<void>>();
+  /** All it has removed since the start. */
+  readonly removed = { entries: 0, bytes: 0 };
 
   constructor(parts: EvictorParts) {
     this.#parts = parts;
@@ -139,7 +141,11 @@ export class Evictor {
     for (const [cache, group] of Map.groupBy(entries, (entry) => entry.cache)) {
       const audit: AuditRecord = { at: Date.now(), actor: "server", action: "evict", cache, keyspace: "", scope: "", key: "", size: 0, result: reason, address: "" };
       const gone = await this.#parts.catalog.removeIds(group.map((entry) => entry.id), audit);
-      for (const entry of gone) this.#parts.onEvict(entry, reason);
+      for (const entry of gone) {
+        this.removed.entries++;
+        this.removed.bytes += entry.size;
+        this.#parts.onEvict(entry, reason);
+      }
     }
   }
 }

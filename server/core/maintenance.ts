@@ -15,6 +15,17 @@ export interface MaintenanceOptions {
   readonly auditRetention: number;
 }
 
+/** What one pass did. */
+export interface PassReport {
+  /** Entries removed to make room or because their time was over. */
+  readonly evicted: number;
+  readonly evictedBytes: number;
+  /** Uploads given up because nobody went on with them. */
+  readonly uploads: number;
+  /** Blobs whose bytes were deleted because no entry needs them any more. */
+  readonly collected: number;
+}
+
 /** The background loop: eviction, expiry of uploads, collection of bytes nobody refers to, retention of the audit log. */
 export class Maintenance {
   readonly #database: Database;
@@ -56,18 +67,29 @@ export class Maintenance {
       const ttl = Math.max(this.#options.interval * 3, 30_000);
       if (!(await this.#database.write("acquireLease", { name: "maintenance", holder: this.#holder, now, ttl }))) return;
     }
-    await this.#expireUploads();
+    await this.run();
+  }
+
+  /** A pass right now, whoever else works: done twice, it does no harm. @throws what the database or a storage throws */
+  async run(): Promise<PassReport> {
+    const now = Date.now();
+    const before = { ...this.#evictor.removed };
+    const uploads = await this.#expireUploads();
     await this.#evictor.pass();
-    await this.collect();
+    const collected = await this.collect();
     while ((await this.#database.write("pruneAudit", { before: now - this.#options.auditRetention })) > 0);
     await this.#database.write("pruneStats", { before: Math.floor(now / DAY_MS) - STATS_DAYS });
     await this.#database.write("pruneRevocations", { now });
+    const { entries, bytes } = this.#evictor.removed;
+    return { evicted: entries - before.entries, evictedBytes: bytes - before.bytes, uploads, collected };
   }
 
-  async #expireUploads(): Promise<void> {
-    for (;;) {
+  /** Returns how many. */
+  async #expireUploads(): Promise<number> {
+    for (let count = 0; ; ) {
       const uploads = await this.#database.scan("expiredUploads", { now: Date.now() });
-      if (uploads.length === 0) return;
+      if (uploads.length === 0) return count;
+      count += uploads.length;
       for (const upload of uploads) await this.#database.write("abortUpload", { id: upload.id, now: Date.now() });
     }
   }

@@ -27,8 +27,18 @@ export interface RepairParts {
   readonly grace: number;
 }
 
+export interface RepairOptions {
+  /** Read every body and compare its hash. */
+  readonly verify?: boolean;
+  /** Only count. */
+  readonly dryRun?: boolean;
+  readonly signal?: AbortSignal;
+  /** Gets the figures so far with each blob. */
+  readonly onProgress?: (soFar: RepairReport) => void;
+}
+
 /** Makes index and storages agree; runs in the background after a start and as `fsck`. */
-export async function repair(parts: RepairParts, options: { verify?: boolean; dryRun?: boolean; signal?: AbortSignal } = {}): Promise<RepairReport> {
+export async function repair(parts: RepairParts, options: RepairOptions = {}): Promise<RepairReport> {
   const report: RepairReport = { blobs: 0, missing: 0, corrupt: 0, orphans: 0, swept: 0 };
   for (const store of parts.stores.values()) {
     if (!options.dryRun) report.swept += await store.sweep(parts.grace);
@@ -38,13 +48,14 @@ export async function repair(parts: RepairParts, options: { verify?: boolean; dr
   return report;
 }
 
-async function checkRows(parts: RepairParts, options: { verify?: boolean; dryRun?: boolean; signal?: AbortSignal }, report: RepairReport): Promise<void> {
+async function checkRows(parts: RepairParts, options: RepairOptions, report: RepairReport): Promise<void> {
   for (let after = 0; ; ) {
     const rows = await parts.database.scan("listBlobs", { after, limit: PAGE });
     if (rows.length === 0) return;
     for (const row of rows) {
       options.signal?.throwIfAborted();
       report.blobs++;
+      options.onProgress?.({ ...report });
       const state = await inspect(parts, row, options.verify ?? false);
       if (state === "ok") continue;
       report[state]++;
@@ -90,7 +101,7 @@ async function dropBlob(parts: RepairParts, row: BlobRow, state: string): Promis
   }
 }
 
-async function checkFiles(parts: RepairParts, name: string, store: BlobStore, options: { dryRun?: boolean; signal?: AbortSignal }, report: RepairReport): Promise<void> {
+async function checkFiles(parts: RepairParts, name: string, store: BlobStore, options: RepairOptions, report: RepairReport): Promise<void> {
   const oldest = Date.now() - parts.grace;
   let page: string[] = [];
   const check = async () => {
