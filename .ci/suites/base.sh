@@ -1,0 +1,41 @@
+# What a newcomer does on a machine with git, Node, npm, Python and a C compiler, and what a change must pass.
+
+# npm start on a free port: it prints its URL, answers, and is gone after SIGTERM.
+probe_start() {
+  local data=$scratch/start log=$scratch/start.log url='' group
+  mkdir -p "$data"
+  # A process group of its own, so that what npm starts is ended with it.
+  STOWHOUSE_LISTEN=127.0.0.1:0 STOWHOUSE_DATA=$data setsid npm start >"$log" 2>&1 &
+  group=$!
+  trap 'kill -KILL -- "-$group" 2>/dev/null || true' EXIT
+  within 30 grep -q '^Stowhouse serves http' "$log" || { cat "$log"; echo "npm start printed no URL"; return 1; }
+  cat "$log"
+  url=$(sed -n 's/^Stowhouse serves \(http[^ ]*\)$/\1/p' "$log")
+  curl -fsS --max-time 5 "$url/livez"
+  echo
+  kill -TERM -- "-$group"
+  within 15 gone "$group" || { echo "still there 15 s after SIGTERM"; return 1; }
+}
+gone() { ! kill -0 -- "-$1" 2>/dev/null; }
+
+# The RUN steps of the Dockerfile's build stage, in a directory that holds only what it copies.
+probe_image() {
+  local copy=$scratch/image step
+  mkdir -p "$copy"
+  sed -n '/ AS build$/,/^FROM /s/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile | tr ' ' '\n' | xargs -I{} cp -r {} "$copy/"
+  while read -r step; do
+    echo "$step"
+    (cd "$copy" && PATH=$PWD/node_modules/node/bin:$PATH bash -ec "$step")
+  done < <(sed -n '/ AS build$/,/^FROM /s/^RUN //p' Dockerfile)
+  test -s "$copy/build/server.mjs" && test -s "$copy/build/sqlite-worker.mjs"
+}
+
+check "npm ci" npm ci
+check "types" npm run check:types
+check "lint" npm run check:lint
+check "unused files, exports and dependencies" npm run check:unused
+check "generated files are fresh" npm run check:generated
+check "npm start serves and stops" probe_start
+tests unit
+tests process
+check "the Dockerfile's build steps" probe_image

@@ -1,0 +1,11 @@
+# The server against real clients, real storage and real trouble.
+
+check "packages" apt_install postgresql nginx wrk strace faketime curl
+check "npm ci" npm ci
+check "tools" npm run test:tools
+tests clients
+tests s3
+tests postgres
+tests crash
+tests faults
+check "bench (a short one: it runs; the figures mean nothing here)" npm run bench -- --rounds 1 --seconds 1 --entries 20000
