@@ -20,7 +20,8 @@ export interface PutOptions {
   readonly size?: number | undefined;
   /** SHA-256 announced by the client (hex); a body with another is refused. Content-addressed keyspaces use the key. */
   readonly digest?: string | undefined;
-  readonly metadata?: string | null;
+  /** As a function, it is asked once the whole body was read, for wires on which the metadata may come after it. */
+  readonly metadata?: string | null | (() => string | null);
   readonly overwrite?: boolean;
   readonly expires?: number | null;
   /** Where the client is, for the audit log. */
@@ -73,11 +74,12 @@ export class Bodies {
     const cache = this.#caches.require(grant.cache);
     const digest = keyspace.contentAddressed ? key : options.digest;
     const blob = await this.ingest(cache, grant.trusted, source, { size: options.size, digest, limit: cache.entrySize });
+    const metadata = typeof options.metadata === "function" ? options.metadata() : (options.metadata ?? null);
     const audit = auditOf(grant, "put", keyspace.name, scope, key, blob.size, options.address);
     let result;
     try {
       result = await this.#database.write("putEntry", {
-        cache: cache.name, keyspace: keyspace.name, scope, key, version: options.version ?? "", metadata: options.metadata ?? null,
+        cache: cache.name, keyspace: keyspace.name, scope, key, version: options.version ?? "", metadata,
         trusted: grant.trusted, expires: options.expires ?? null, now: audit.at, overwrite: options.overwrite ?? false, audit, blob,
       });
     } catch (error) {
