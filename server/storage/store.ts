@@ -8,7 +8,7 @@ export interface BlobStore {
   readonly kind: "filesystem" | "s3";
   /** Starts a write. Nothing is visible, and nothing survives a crash, before `commit` has returned. */
   create(cache: string): Promise<BlobWriter>;
-  /** Opens a blob for reading. @throws MissingBlob */
+  /** Opens a blob for reading. @throws MissingBlob, also when fewer than `size` bytes are there */
   open(name: string, size: number): Promise<BlobReader>;
   /** Deletes; a blob that is not there is not an error. */
   remove(name: string): Promise<void>;
@@ -46,7 +46,7 @@ export interface BlobReader {
   readonly size: number;
   /**
    * Hands the bytes [start, end) to `push` in order. A chunk is valid only until the promise of its `push` settles (buffers are pooled).
-   * Stops when `push` rejects, and rejects with its error. @throws MissingBlob, or a truncation error when the storage holds fewer bytes.
+   * Stops when `push` rejects, and rejects with its error. @throws MissingBlob, TruncatedBlob
    */
   read(start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void>;
   close(): Promise<void>;
@@ -59,10 +59,11 @@ export class MissingBlob extends Error {
   }
 }
 
-/** The storage holds fewer bytes of a blob than the index says: it was cut short outside of Stowhouse. */
-export class TruncatedBlob extends Error {
+/** The storage holds fewer bytes of a blob than the index says: what is left of it is of no use to anybody. */
+export class TruncatedBlob extends MissingBlob {
   constructor(name: string, held: number, expected: number) {
-    super(`blob ${name} holds ${held} bytes of ${expected}`);
+    super(name);
+    this.message = `blob ${name} holds ${held} bytes of ${expected}`;
     this.name = "TruncatedBlob";
   }
 }

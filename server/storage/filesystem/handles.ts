@@ -81,7 +81,7 @@ export class Handles {
 
   close(): void {
     clearInterval(this.#timer);
-    for (const name of [...this.#slots.keys()]) this.forget(name);
+    for (const name of this.#slots.keys()) this.forget(name);
   }
 
   #open(name: string): Slot {
