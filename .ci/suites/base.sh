@@ -8,7 +8,8 @@ probe_start() {
   STOWHOUSE_LISTEN=127.0.0.1:0 STOWHOUSE_DATA=$data setsid npm start >"$log" 2>&1 &
   group=$!
   trap 'kill -KILL -- "-$group" 2>/dev/null || true' EXIT
-  within 30 grep -q '^Stowhouse serves http' "$log" || { cat "$log"; echo "npm start printed no URL"; return 1; }
+  within 30 settled "$group" "$log" || true
+  grep -q '^Stowhouse serves http' "$log" || { cat "$log"; echo "npm start printed no URL"; return 1; }
   cat "$log"
   url=$(sed -n 's/^Stowhouse serves \(http[^ ]*\)$/\1/p' "$log")
   curl -fsS --max-time 5 "$url/livez"
@@ -16,16 +17,17 @@ probe_start() {
   kill -TERM -- "-$group"
   within 15 gone "$group" || { echo "still there 15 s after SIGTERM"; return 1; }
 }
+settled() { grep -q '^Stowhouse serves http' "$2" || gone "$1"; }
 gone() { ! kill -0 -- "-$1" 2>/dev/null; }
 
 # The RUN steps of the Dockerfile's build stage, in a directory that holds only what it copies.
 probe_image() {
-  local copy=$scratch/image step
+  local copy=$scratch/image node24=$PWD/node_modules/node/bin step
   mkdir -p "$copy"
   sed -n '/ AS build$/,/^FROM /s/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile | tr ' ' '\n' | xargs -I{} cp -r {} "$copy/"
   while read -r step; do
     echo "$step"
-    (cd "$copy" && PATH=$PWD/node_modules/node/bin:$PATH bash -ec "$step")
+    (cd "$copy" && PATH=$node24:$PATH bash -ec "$step")
   done < <(sed -n '/ AS build$/,/^FROM /s/^RUN //p' Dockerfile)
   test -s "$copy/build/server.mjs" && test -s "$copy/build/sqlite-worker.mjs"
 }
