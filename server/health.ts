@@ -24,6 +24,6 @@ export function registerHealth(app: FastifyInstance, parts: { core: Core; metric
   if (metricsAccess === "elsewhere") return;
   app.get("/metrics", { config: { op: "metrics", auth: metricsAccess === "admin" ? "key" : "none" }, schema: { summary: "Metrics for Prometheus" } }, async (request, reply) => {
     if (metricsAccess === "admin") auth.admin(request);
-    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+    return reply.type(metrics.registry.contentType).send(await metrics.text());
   });
 }

@@ -56,7 +56,7 @@ async function listenForMetrics(server: Stowhouse, address: { host: string; port
   const { registry } = server.metrics;
   const metrics = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
     if (request.url !== "/metrics") return void response.writeHead(404).end();
-    registry.metrics().then(
+    server.metrics.text().then(
       (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
       () => response.writeHead(500).end(),
     );

@@ -3,6 +3,14 @@ import type { AuditRecord } from "../database/operations/audit.ts";
 import type { Entry } from "./entry.ts";
 import type { Grant } from "./grant.ts";
 
+/** A number that statistics are made of; it counts from the last flush. */
+export interface Counter {
+  readonly cache: string;
+  readonly keyspace: string;
+  readonly name: string;
+  value: number;
+}
+
 /** Flushed in batches of this many rows, so that no transaction is long. */
 const BATCH = 500;
 /** What is kept when the database is away; beyond it the oldest uses are forgotten (they only order eviction). */
@@ -15,7 +23,7 @@ const MAX_PENDING = 100_000;
 export class Journal {
   readonly #database: Database;
   readonly #touches = new Map<number, { id: number; at: number; trust: boolean }>();
-  readonly #stats = new Map<string, { cache: string; keyspace: string; name: string; value: number }>();
+  readonly #stats = new Map<string, Counter>();
   #audit: AuditRecord[] = [];
   readonly #keyUses = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
@@ -42,11 +50,12 @@ export class Journal {
     this.#touches.set(entry.id, { id: entry.id, at: now, trust });
   }
 
-  count(cache: string, keyspace: string, name: string, value = 1): void {
+  /** The counter of this name, for good: whoever counts often keeps it. */
+  counter(cache: string, keyspace: string, name: string): Counter {
     const key = `${cache}\n${keyspace}\n${name}`;
-    const known = this.#stats.get(key);
-    if (known) known.value += value;
-    else if (this.#stats.size < MAX_PENDING) this.#stats.set(key, { cache, keyspace, name, value });
+    let counter = this.#stats.get(key);
+    if (!counter) this.#stats.set(key, (counter = { cache, keyspace, name, value: 0 }));
+    return counter;
   }
 
   audit(record: AuditRecord): void {
@@ -86,18 +95,18 @@ export class Journal {
         this.#keyUses.clear();
         await this.#database.write("touchKeys", { uses });
       }
-      if (this.#stats.size > 0) {
-        const rows = [...this.#stats.values()];
-        this.#stats.clear();
-        const day = Math.floor(Date.now() / 86_400_000);
-        await this.#database.write("addStats", { day, rows }).catch((error: unknown) => {
-          for (const row of rows) this.count(row.cache, row.keyspace, row.name, row.value);
-          throw error;
-        });
-      }
+      await this.#writeStats();
     } catch {
       // The database is away; its own metrics and readiness say so.
     }
+  }
+
+  async #writeStats(): Promise<void> {
+    const rows = [...this.#stats.values()].filter((counter) => counter.value > 0).map((counter) => ({ ...counter }));
+    if (rows.length === 0) return;
+    await this.#database.write("addStats", { day: Math.floor(Date.now() / 86_400_000), rows });
+    // Others may have counted on meanwhile.
+    for (const row of rows) this.counter(row.cache, row.keyspace, row.name).value -= row.value;
   }
 
   async close(): Promise<void> {

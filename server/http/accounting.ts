@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Journal } from "../core/journal.ts";
-import type { RequestContext, Result } from "./context.ts";
+import type { Counter, Journal } from "../core/journal.ts";
+import type { RequestContext, Result, RouteConfig } from "./context.ts";
 import type { Log } from "./log.ts";
 
 /** Counters of one (protocol, operation, result); kept, because looking labels up costs more than counting. */
@@ -15,6 +15,35 @@ export interface Meter {
 /** Upper bounds (ms) of the download times kept for `stats`; the last bucket is open. */
 export const DOWNLOAD_BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000] as const;
 
+/** Times and bytes of downloads, for their mean and p95. */
+class DownloadTimes {
+  readonly #ms: Counter;
+  readonly #bytes: Counter;
+  readonly #buckets: readonly Counter[];
+
+  constructor(counter: (name: string) => Counter) {
+    this.#ms = counter("download_ms");
+    this.#bytes = counter("download_bytes");
+    this.#buckets = [...DOWNLOAD_BUCKETS_MS, "inf"].map((bound) => counter(`download_le_${bound}`));
+  }
+
+  observe(ms: number, bytes: number): void {
+    this.#ms.value += ms;
+    this.#bytes.value += bytes;
+    let bucket = 0;
+    while (bucket < DOWNLOAD_BUCKETS_MS.length && ms > DOWNLOAD_BUCKETS_MS[bucket]!) bucket++;
+    this.#buckets[bucket]!.value++;
+  }
+}
+
+/** Where one kind of request is counted; looked up once, because looking up costs more than counting. */
+export interface Account {
+  readonly meter: RequestMeter;
+  readonly counters: readonly Counter[];
+  readonly download: DownloadTimes | undefined;
+  readonly audited: boolean;
+}
+
 /** What is done with every finished request, whichever way it was answered: metrics, statistics, access log. */
 export class Accounting {
   readonly #meter: Meter;
@@ -22,7 +51,7 @@ export class Accounting {
   readonly #log: Log;
   readonly #accessLog: boolean;
   readonly #auditReads: boolean;
-  readonly #meters = new Map<string, RequestMeter>();
+  readonly #accounts = new Map<string, Account>();
 
   constructor(parts: { meter: Meter; journal: Journal; log: Log; accessLog: boolean; auditReads: boolean }) {
     this.#meter = parts.meter;
@@ -32,39 +61,39 @@ export class Accounting {
     this.#auditReads = parts.auditReads;
   }
 
-  done(ctx: RequestContext, request: IncomingMessage, response: ServerResponse): void {
+  /** Counts and logs a finished request. @param account of the same kind of request, where the caller has kept it */
+  done(ctx: RequestContext, request: IncomingMessage, response: ServerResponse, account: Account = this.account(ctx)): void {
     const ms = performance.now() - ctx.started;
-    const { op } = ctx.config;
-    const label = `${ctx.protocol} ${op} ${ctx.result}`;
-    let meter = this.#meters.get(label);
-    if (!meter) this.#meters.set(label, (meter = this.#meter.request(ctx.protocol, op, ctx.result)));
-    meter.observe(ms / 1000, ctx.bytesIn, ctx.bytesOut);
-    if (ctx.cache !== "" && ctx.config.keyspace) this.#count(ctx, ctx.config.keyspace, ms);
+    account.meter.observe(ms / 1000, ctx.bytesIn, ctx.bytesOut);
+    for (const counter of account.counters) counter.value++;
+    account.download?.observe(ms, ctx.bytesOut);
+    if (account.audited) {
+      this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache: ctx.cache, keyspace: ctx.config.keyspace!, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
+    }
     if (this.#accessLog) this.#line(ctx, request, response, ms);
   }
 
-  #count(ctx: RequestContext, keyspace: string, ms: number): void {
-    const { kind = "other" } = ctx.config;
-    const { cache, result } = ctx;
-    const count = (name: string, value = 1) => this.#journal.count(cache, keyspace, name, value);
-    if (kind === "lookup" || kind === "get") {
-      if (result === "hit" || result === "miss") count(result);
-    }
-    if (kind === "download" || kind === "get") {
-      if (result === "hit") {
-        count("download_ok");
-        count("download_ms", ms);
-        count("download_bytes", ctx.bytesOut);
-        count(`download_le_${DOWNLOAD_BUCKETS_MS.find((bound) => ms <= bound) ?? "inf"}`);
-      } else if (result === "error" || result === "aborted") count("download_failed");
-    }
-    if (kind === "upload") {
-      if (result === "stored" || result === "exists") count("upload_ok");
-      else if (result !== "denied") count("upload_failed");
-    }
-    if (this.#auditReads && result === "hit" && kind !== "other") {
-      this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache, keyspace, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
-    }
+  /** What requests of this protocol, operation, result, cache and keyspace count for. */
+  account(ctx: RequestContext): Account {
+    const { protocol, config, result, cache } = ctx;
+    const label = `${protocol} ${config.op} ${result} ${cache}`;
+    let account = this.#accounts.get(label);
+    if (!account) this.#accounts.set(label, (account = this.#open(protocol, config, result, cache)));
+    return account;
+  }
+
+  #open(protocol: string, { op, kind = "other", keyspace }: RouteConfig, result: Result, cache: string): Account {
+    const meter = this.#meter.request(protocol, op, result);
+    if (cache === "" || keyspace === undefined) return { meter, counters: [], download: undefined, audited: false };
+    const counter = (name: string) => this.#journal.counter(cache, keyspace, name);
+    const looksUp = kind === "lookup" || kind === "get";
+    const downloads = kind === "download" || kind === "get";
+    const counters: Counter[] = [];
+    if (looksUp && (result === "hit" || result === "miss")) counters.push(counter(result));
+    if (downloads && result === "hit") counters.push(counter("download_ok"));
+    if (downloads && (result === "error" || result === "aborted")) counters.push(counter("download_failed"));
+    if (kind === "upload" && result !== "denied") counters.push(counter(result === "stored" || result === "exists" ? "upload_ok" : "upload_failed"));
+    return { meter, counters, download: downloads && result === "hit" ? new DownloadTimes(counter) : undefined, audited: this.#auditReads && result === "hit" && kind !== "other" };
   }
 
   #line(ctx: RequestContext, request: IncomingMessage, response: ServerResponse, ms: number): void {

@@ -4,7 +4,7 @@ import type { Catalog } from "../core/catalog.ts";
 import type { Entry } from "../core/entry.ts";
 import type { Grant } from "../core/grant.ts";
 import type { Slot } from "../core/recent.ts";
-import type { Accounting } from "./accounting.ts";
+import type { Account, Accounting } from "./accounting.ts";
 import { RequestContext, type RouteConfig } from "./context.ts";
 import { isLoopback } from "./limits.ts";
 
@@ -21,6 +21,7 @@ interface Answer {
   readonly config: RouteConfig;
   readonly until: number;
   readonly epoch: number;
+  account: Account | undefined;
 }
 
 export interface FrontParts {
@@ -59,6 +60,7 @@ export class Front {
     this.#answers.set(key, {
       entry, slot, body, headers: Object.entries(headers).flatMap(([name, value]) => [name, String(value)]), grant: options.grant, actor: stow.actor, cache: stow.cache,
       protocol: stow.protocol, config: stow.config, until: Math.min(options.until ?? Infinity, stow.until), epoch: this.#parts.epoch(),
+      account: undefined,
     });
     this.#bytes += body.length;
     for (const old of this.#answers.keys()) {
@@ -92,7 +94,7 @@ export class Front {
     response.writeHead(200, answer.headers);
     response.end(answer.body);
     this.#parts.catalog.touch(answer.entry, answer.grant);
-    this.#parts.accounting.done(ctx, request, response);
+    this.#parts.accounting.done(ctx, request, response, (answer.account ??= this.#parts.accounting.account(ctx)));
     return true;
   }
 
