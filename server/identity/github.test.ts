@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { decodeProtectedHeader, generateKeyPair, SignJWT } from "jose";
+import { decodeProtectedHeader, exportJWK, exportPKCS8, generateKeyPair, importPKCS8, SignJWT } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { AUDIENCE, pushClaims, startIssuer, type FakeIssuer } from "../../test/fixtures/issuer.ts";
 import { GithubTokens, jwksUrl } from "./github.ts";
@@ -57,6 +57,20 @@ test("a token signed with the public key as shared secret is refused", async () 
   const kid = decodeProtectedHeader(await issuer.idToken()).kid!;
   const token = await new SignJWT({ ...pushClaims(issuer.url) }).setProtectedHeader({ alg: "HS256", kid }).sign(Buffer.from(await issuer.publicPem()));
   await expect(github.verifyIdToken(token)).rejects.toEqual(invalid);
+});
+
+test("a token of another algorithm is refused, though the issuer's key would fit it", async () => {
+  const { privateKey, publicKey } = await generateKeyPair("PS256", { extractable: true });
+  const { kty, n, e } = await exportJWK(publicKey);
+  const server = createServer((_, response) => response.end(JSON.stringify({ keys: [{ kty, n, e, kid: "any" }] })));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const sign = async (alg: string) => new SignJWT({ ...pushClaims(url) }).setProtectedHeader({ alg, kid: "any" }).sign(await importPKCS8(await exportPKCS8(privateKey), alg));
+  const other = new GithubTokens({ issuer: url, audience: AUDIENCE });
+  await expect(other.verifyIdToken(await sign("RS256"))).resolves.toBeDefined();
+  for (const alg of ["PS256", "RS512"]) await expect(other.verifyIdToken(await sign(alg))).rejects.toEqual(invalid);
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
 });
 
 test("a token without signature is refused", async () => {

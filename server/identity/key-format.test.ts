@@ -37,7 +37,7 @@ test("no other text is well formed, whatever its length", () => {
 test("the checksum is the CRC-32 of what stands before it, in base62", () => {
   const key = generateKey("write");
   const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  const value = [...key.slice(-6)].reduce((sum, digit) => sum * 62 + digits.indexOf(digit), 0);
+  const value = Array.from(key.slice(-6)).reduce((sum, digit) => sum * 62 + digits.indexOf(digit), 0);
   expect(value).toBe(crc32(key.slice(0, -6)));
 });
 

@@ -97,7 +97,8 @@ test("only HS256 is accepted: none, HS512 and RS256 are refused", async () => {
   const claims = decodeJwt(token);
   const { kid } = decodeProtectedHeader(token) as { kid: string };
   const key = createHmac("sha256", SECRET).update("stowhouse session token key").digest();
-  await expect(tokens.verify(await new SignJWT(claims).setProtectedHeader({ alg: "HS512", typ: "JWT", kid }).sign(Buffer.concat([key, key])))).rejects.toEqual(refused);
+  const input = `${Buffer.from(JSON.stringify({ alg: "HS512", typ: "JWT", kid })).toString("base64url")}.${payload}`;
+  await expect(tokens.verify(`${input}.${createHmac("sha512", key).update(input).digest("base64url")}`)).rejects.toEqual(refused);
   const { privateKey, publicKey } = await generateKeyPair("RS256", { extractable: true });
   await expect(tokens.verify(await new SignJWT(claims).setProtectedHeader({ alg: "RS256", typ: "JWT", kid }).sign(privateKey))).rejects.toEqual(refused);
   await expect(tokens.verify(await forge({}, {}, Buffer.from(await exportSPKI(publicKey))))).rejects.toEqual(refused);
