@@ -24,6 +24,7 @@ import { Metrics } from "./metrics.ts";
 import { protocols as allProtocols } from "./protocols/index.ts";
 import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
 import { openFilesystem } from "./storage/filesystem.ts";
+import { StoragePlacement } from "./storage/placement.ts";
 import { openS3 } from "./storage/s3.ts";
 import type { BlobStore } from "./storage/store.ts";
 
@@ -66,8 +67,8 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const metrics = new Metrics();
   const database = await openDatabase(config);
   const stores = await openStores(config, metrics);
-  const placement = { store: (name: string) => stores.get(name)!, create: async (cache: string) => ({ store: [...stores.keys()][0]!, writer: await [...stores.values()][0]!.create(cache) }) };
-  const core = createCore({
+  const placement = new StoragePlacement(stores, (cache) => core.caches.require(cache));
+  const core: Core = createCore({
     database, stores, placement,
     caches: Object.entries(config.caches).map(([name, settings]): Cache => ({ ...settings, name })),
     inlineLimit: config.inlineLimit,

@@ -17,6 +17,10 @@ export interface Cache {
   readonly anonymousRead: boolean;
   /** Largest entry, bytes. */
   readonly entrySize: number;
+  /** Storages that take its new blobs, and how one is chosen (storage/placement.ts). */
+  readonly storages: readonly string[];
+  readonly placement: "in-order" | "round-robin" | "split" | "least-used";
+  readonly shares?: Readonly<Record<string, number>> | undefined;
 }
 
 /** The caches of this server. Those of the configuration are fixed; the admin API adds and changes others. */
