@@ -7,7 +7,7 @@ probe_start() {
   # A process group of its own, so that what npm starts is ended with it.
   STOWHOUSE_LISTEN=127.0.0.1:0 STOWHOUSE_DATA=$data setsid npm start >"$log" 2>&1 &
   group=$!
-  trap 'kill -KILL -- "-$group" 2>/dev/null || true' EXIT
+  trap "kill -KILL -- -$group 2>/dev/null || true" EXIT
   within 30 settled "$group" "$log" || true
   grep -q '^Stowhouse serves http' "$log" || { cat "$log"; echo "npm start printed no URL"; return 1; }
   cat "$log"
