@@ -28,6 +28,17 @@ export interface PutOptions {
   readonly address?: string;
 }
 
+export interface Expected {
+  /** Announced by the client, bytes. */
+  readonly size?: number | undefined;
+  /** Announced by the client, SHA-256 hex. */
+  readonly digest?: string | undefined;
+  /** Largest body, bytes. */
+  readonly limit: number;
+  /** False for bytes that are in the cache already. */
+  readonly counted?: boolean;
+}
+
 /** Picks storages by name and for new blobs; storage/placement.ts. */
 export interface Placement {
   create(cache: string): Promise<{ store: string; writer: BlobWriter }>;
@@ -102,10 +113,11 @@ export class Bodies {
    * Streams bytes into a blob that no row knows yet: small ones into memory, larger ones durably into a storage.
    * The caller hands it to the database or to `discard`.
    */
-  async ingest(cache: Cache, trusted: boolean, source: Source, expected: { size?: number | undefined; digest?: string | undefined; limit: number }): Promise<NewBlob> {
+  async ingest(cache: Cache, trusted: boolean, source: Source, expected: Expected): Promise<NewBlob> {
     const limit = expected.limit;
     if (expected.size !== undefined && expected.size > limit) throw errors.tooLarge(`${limit} bytes`);
-    await this.#quota.assertRoom(cache, trusted, expected.size ?? 0);
+    const counted = expected.counted ?? true;
+    if (counted) await this.#quota.assertRoom(cache, trusted, expected.size ?? 0);
     const hash = createHash("sha256");
     let size = 0;
     let small: Buffer[] = [];
@@ -131,7 +143,7 @@ export class Bodies {
       if (expected.size !== undefined && size !== expected.size) throw errors.digestMismatch(`${size} bytes arrived, ${expected.size} were announced`);
       if (expected.digest !== undefined && digest !== expected.digest) throw errors.digestMismatch(`it hashes to ${digest}`);
       // A body without an announced size is held against the quota now that its size is known.
-      if (expected.size === undefined) await this.#quota.assertRoom(cache, trusted, size);
+      if (counted && expected.size === undefined) await this.#quota.assertRoom(cache, trusted, size);
       if (!target) return { digest, size, store: null, name: null, bytes: small.length === 1 ? small[0]! : Buffer.concat(small) };
       return { digest, size, store: target.store, name: await writing(target.writer.commit(digest)), bytes: null };
     } catch (error) {

@@ -5,6 +5,7 @@ import { Bodies, type Placement } from "./bodies.ts";
 import { Caches, type Cache } from "./caches.ts";
 import { Catalog } from "./catalog.ts";
 import type { Entry } from "./entry.ts";
+import { Compaction } from "./compaction.ts";
 import { Evictor, type EvictionReason, type WaterMarks } from "./eviction.ts";
 import { Journal } from "./journal.ts";
 import { Maintenance, type MaintenanceOptions } from "./maintenance.ts";
@@ -44,6 +45,7 @@ export interface Core {
   readonly quota: Quota;
   readonly journal: Journal;
   readonly maintenance: Maintenance;
+  readonly compaction: Compaction;
   readonly stores: ReadonlyMap<string, BlobStore>;
   repair(options?: RepairOptions): Promise<RepairReport>;
   close(): Promise<void>;
@@ -65,9 +67,10 @@ export function createCore(options: CoreOptions): Core {
     return diskPressure(stores, options.minFree);
   };
   const evictor = new Evictor({ database, catalog, caches, quota, journal, water: options.water, onEvict: options.onEvict, diskPressure: pressure });
-  const maintenance: Maintenance = new Maintenance(database, bodies, evictor, options.maintenance, options.onError);
+  const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
+  const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, options.maintenance, options.onError);
   return {
-    database, caches, catalog, bodies, uploads, quota, journal, maintenance, stores,
+    database, caches, catalog, bodies, uploads, quota, journal, maintenance, compaction, stores,
     repair: (how) => repair({ database, catalog, stores, grace: options.maintenance.grace }, how),
     close: async () => {
       await maintenance.stop();

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Database } from "../database/database.ts";
 import type { Bodies } from "./bodies.ts";
+import type { Compaction } from "./compaction.ts";
 import type { Evictor } from "./eviction.ts";
 
 const DAY_MS = 86_400_000;
@@ -31,6 +32,7 @@ export class Maintenance {
   readonly #database: Database;
   readonly #bodies: Bodies;
   readonly #evictor: Evictor;
+  readonly #compaction: Compaction;
   readonly #options: MaintenanceOptions;
   readonly #onError: (error: unknown) => void;
   readonly #holder = randomUUID();
@@ -38,10 +40,11 @@ export class Maintenance {
   #running: Promise<void> | undefined;
   #stopped = false;
 
-  constructor(database: Database, bodies: Bodies, evictor: Evictor, options: MaintenanceOptions, onError: (error: unknown) => void) {
+  constructor(database: Database, bodies: Bodies, evictor: Evictor, compaction: Compaction, options: MaintenanceOptions, onError: (error: unknown) => void) {
     this.#database = database;
     this.#bodies = bodies;
     this.#evictor = evictor;
+    this.#compaction = compaction;
     this.#options = options;
     this.#onError = onError;
   }
@@ -68,6 +71,7 @@ export class Maintenance {
       if (!(await this.#database.write("acquireLease", { name: "maintenance", holder: this.#holder, now, ttl }))) return;
     }
     await this.run();
+    await this.#compaction.pass();
   }
 
   /** A pass right now, whoever else works: done twice, it does no harm. @throws what the database or a storage throws */

@@ -7,14 +7,14 @@ import * as keys from "./operations/keys.ts";
 import * as uploads from "./operations/uploads.ts";
 import type { Operation } from "./step.ts";
 
-const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob } = entries;
+const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
 const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { appendAudit, queryAudit, pruneAudit } = audit;
 
 /** Everything the index can do. Both drivers run these generators; see step.ts. */
 export const operations = {
-  getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob,
+  getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
   blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
   reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   appendAudit, queryAudit, pruneAudit,

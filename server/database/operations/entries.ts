@@ -214,3 +214,25 @@ export function* entriesOfBlob(args: { blob: number }): Steps<number[]> {
   const rows = yield* all("SELECT id FROM entries WHERE blob = ?1 UNION SELECT entry AS id FROM entry_parts WHERE blob = ?1 LIMIT 500", args.blob);
   return rows.map((row) => row["id"] as number);
 }
+
+/** Entries of a cache whose body is a list of parts, oldest first, at most 100. */
+export function* partedEntries(args: { cache: string; minSize: number; before: number; limit: number }): Steps<Entry[]> {
+  const rows = yield* all(
+    `${SELECT} WHERE e.cache = ?1 AND e.blob IS NULL AND e.size >= ?2 AND e.created < ?3 ORDER BY e.created LIMIT ?4`,
+    args.cache, args.minSize, args.before, Math.min(args.limit, 100),
+  );
+  return rows.map(entryOf);
+}
+
+/** Points an entry in parts at one blob with the same bytes, and gives the parts back. */
+export function* joinParts(args: { id: number; blob: NewBlob; now: number }): Steps<{ joined: boolean; unused: { store: string; name: string }[] }> {
+  const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
+  // The update is also the lock against a removal of the entry.
+  const row = yield* first("UPDATE entries SET digest = ?2 WHERE id = ?1 AND blob IS NULL RETURNING cache", args.id, args.blob.digest);
+  if (!row) return { joined: false, unused: file };
+  const blob = yield* claimBlob(row["cache"] as string, args.blob);
+  yield step("UPDATE entries SET blob = ?2 WHERE id = ?1", args.id, blob.id);
+  const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", args.id);
+  yield* releaseBlobs(parts.map((part) => part["blob"] as number), args.now);
+  return { joined: true, unused: blob.duplicate ? file : [] };
+}
