@@ -1,4 +1,5 @@
+import { nip } from "./nip/index.ts";
 import type { Protocol } from "./protocol.ts";
 
 /** Every protocol this server speaks. */
-export const protocols: readonly Protocol[] = [];
+export const protocols: readonly Protocol[] = [nip];
