@@ -1,5 +1,5 @@
-import { nip } from "./nip/index.ts";
+import { githubActions } from "./github-actions/index.ts";
 import type { Protocol } from "./protocol.ts";
 
 /** Every protocol this server speaks. */
-export const protocols: readonly Protocol[] = [nip];
+export const protocols: readonly Protocol[] = [githubActions];
