@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { errors } from "../../core/errors.ts";
 import { FormParser, MultipartError, type FormEvent } from "./multipart.ts";
 
@@ -72,14 +73,13 @@ export class UploadForm {
   }
 }
 
-const UTF8 = new TextDecoder("utf-8", { fatal: true });
-
 function jsonText(bytes: Buffer): string {
+  const text = bytes.toString("utf8");
   try {
-    const text = UTF8.decode(bytes);
     JSON.parse(text);
-    return text;
+    if (isUtf8(bytes)) return text;
   } catch {
-    throw errors.badRequest("the metadata is not JSON in UTF-8");
+    // Answered below, like text in another encoding.
   }
+  throw errors.badRequest("the metadata is not JSON in UTF-8");
 }
