@@ -19,8 +19,7 @@ CREATE TABLE entries (
   accessed $INT NOT NULL,
   expires $INT
 );
-CREATE UNIQUE INDEX entries_name ON entries (cache, keyspace, key, version, scope);
-CREATE INDEX entries_prefix ON entries (cache, keyspace, scope, version, key);
+CREATE UNIQUE INDEX entries_name ON entries (cache, keyspace, scope, version, key);
 CREATE INDEX entries_eviction ON entries (cache, trusted, accessed);
 CREATE INDEX entries_expiry ON entries (expires) WHERE expires IS NOT NULL;
 CREATE INDEX entries_blob ON entries (blob) WHERE blob IS NOT NULL;
@@ -67,7 +66,7 @@ CREATE TABLE uploads (
   created $INT NOT NULL,
   expires $INT NOT NULL
 );
-CREATE UNIQUE INDEX uploads_name ON uploads (cache, keyspace, key, version, scope);
+CREATE UNIQUE INDEX uploads_name ON uploads (cache, keyspace, scope, version, key);
 CREATE UNIQUE INDEX uploads_number ON uploads (number);
 CREATE INDEX uploads_expiry ON uploads (expires);
 
@@ -135,8 +134,9 @@ CREATE TABLE leases (
   until $INT NOT NULL
 );
 
+-- Rows are pruned in the order of their ids, which is the order of their times.
 CREATE TABLE audit (
-  id $ID,
+  id $SEQ,
   at $INT NOT NULL,
   actor $TEXT NOT NULL,
   action $TEXT NOT NULL,
@@ -148,7 +148,6 @@ CREATE TABLE audit (
   result $TEXT NOT NULL,
   address $TEXT NOT NULL
 );
-CREATE INDEX audit_at ON audit (at);
 
 CREATE TABLE stats (
   day $INT NOT NULL,

@@ -4,7 +4,10 @@ import initial from "./0001-initial.ts";
 const migrations: readonly string[] = [initial];
 
 export interface Dialect {
+  /** A primary key whose numbers are never used again: names that were given out must not come to mean something else. */
   readonly $ID: string;
+  /** A primary key that may start over when its table is empty. */
+  readonly $SEQ: string;
   readonly $INT: string;
   readonly $TEXT: string;
   readonly $BYTES: string;
@@ -16,7 +19,7 @@ export function pendingMigrations(version: number, dialect: Dialect): { version:
     version: version + index + 1,
     statements: text
       .replaceAll(/^--.*$/gm, "")
-      .replaceAll(/\$(ID|INT|TEXT|BYTES)\b/g, (token) => dialect[token as keyof Dialect])
+      .replaceAll(/\$(ID|SEQ|INT|TEXT|BYTES)\b/g, (token) => dialect[token as keyof Dialect])
       .split(";")
       .map((statement) => statement.trim())
       .filter((statement) => statement !== ""),

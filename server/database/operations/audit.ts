@@ -53,6 +53,6 @@ export function* queryAudit(q: AuditQuery): Steps<(AuditRecord & { id: number })
 
 /** Deletes up to 500 lines older than `before`; returns how many, so that the caller repeats. */
 export function* pruneAudit(args: { before: number }): Steps<number> {
-  const rows = yield* all("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at LIMIT 500) RETURNING id", args.before);
+  const rows = yield* all("DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT 500) AND at < ?1 RETURNING id", args.before);
   return rows.length;
 }

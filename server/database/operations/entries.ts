@@ -41,10 +41,35 @@ export function usageStep(cache: string, keyspace: string, trusted: boolean, ent
   );
 }
 
+interface UsageChange {
+  readonly cache: string;
+  readonly keyspace: string;
+  readonly trusted: boolean;
+  entries: number;
+  bytes: number;
+}
+
+/** Sums up what entries coming (1) or going (-1) change, one row for each cache, keyspace and trust. */
+function countUsage(entries: readonly Pick<Entry, "cache" | "keyspace" | "trusted" | "size">[], sign: 1 | -1, changes = new Map<string, UsageChange>()): Map<string, UsageChange> {
+  for (const { cache, keyspace, trusted, size } of entries) {
+    const row = `${cache} ${keyspace} ${trusted}`;
+    let change = changes.get(row);
+    if (!change) changes.set(row, (change = { cache, keyspace, trusted, entries: 0, bytes: 0 }));
+    change.entries += sign;
+    change.bytes += sign * size;
+  }
+  return changes;
+}
+
+function usageSteps(changes: Map<string, UsageChange>, slot: number): Step[] {
+  const sorted = [...changes].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return sorted.map(([, { cache, keyspace, trusted, entries, bytes }]) => usageStep(cache, keyspace, trusted, entries, bytes, slot));
+}
+
 export function* getEntry(n: EntryName): Steps<Entry | undefined> {
   const row = yield* first(
-    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.key = ?3 AND e.version = ?4 AND e.scope = ?5`,
-    n.cache, n.keyspace, n.key, n.version, n.scope,
+    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.scope = ?3 AND e.version = ?4 AND e.key = ?5`,
+    n.cache, n.keyspace, n.scope, n.version, n.key,
   );
   return row && entryOf(row);
 }
@@ -54,12 +79,22 @@ export function* entryById(args: { id: number }): Steps<Entry | undefined> {
   return row && entryOf(row);
 }
 
-/** The newest entry of one scope whose key starts with the prefix. */
-export function* findPrefix(n: EntryName): Steps<Entry | undefined> {
-  // U+10FFFF sorts after every other character in UTF-8, so the range holds exactly the keys with this prefix.
+/** The least text that sorts after every text with this prefix, comparing bytes of UTF-8 (and so code points). */
+function afterPrefix(prefix: string): string {
+  const points = [...prefix].map((character) => character.codePointAt(0)!);
+  while (points.at(-1) === 0x10ffff) points.pop();
+  const last = points.pop();
+  // Nothing sorts after the last code point of all; a key holds at most 512 of them.
+  if (last === undefined) return "\u{10FFFF}".repeat(1024);
+  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1);
+}
+
+/** The newest living entry of one scope whose key starts with the prefix. */
+export function* findPrefix(n: EntryName & { now: number }): Steps<Entry | undefined> {
   const row = yield* first(
-    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.scope = ?3 AND e.version = ?4 AND e.key >= ?5 AND e.key < ?6 ORDER BY e.created DESC, e.id DESC LIMIT 1`,
-    n.cache, n.keyspace, n.scope, n.version, n.key, `${n.key}\u{10FFFF}`,
+    `${SELECT} WHERE e.cache = ?1 AND e.keyspace = ?2 AND e.scope = ?3 AND e.version = ?4 AND e.key >= ?5 AND e.key < ?6 AND (e.expires IS NULL OR e.expires > ?7) ` +
+      "ORDER BY e.created DESC, e.id DESC LIMIT 1",
+    n.cache, n.keyspace, n.scope, n.version, n.key, afterPrefix(n.key), n.now,
   );
   return row && entryOf(row);
 }
@@ -84,18 +119,23 @@ export type PutResult =
   | { readonly status: "created" | "replaced"; readonly entry: Entry; readonly unused: { store: string; name: string }[] }
   | { readonly status: "exists"; readonly entry: Entry; readonly unused: { store: string; name: string }[] };
 
+/** Whether a writer may take an entry's place: its keyspace allows it, or its time is over and readers miss it already. */
+export function gives(entry: Entry, args: { overwrite: boolean; now: number }): boolean {
+  return args.overwrite || (entry.expires !== null && entry.expires <= args.now);
+}
+
 /** Makes an entry with a one-blob body visible. */
 export function* putEntry(args: NewEntry & { blob: NewBlob }, slot: number): Steps<PutResult> {
   const existing = yield* getEntry(args);
   const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
-  if (existing && !args.overwrite) return { status: "exists", entry: existing, unused: file };
+  if (existing && !gives(existing, args)) return { status: "exists", entry: existing, unused: file };
+  // Locks are taken in the order entry, blobs, usage by all writers, so that they seldom lock each other out.
+  const dropped = existing ? yield* dropRows(existing.id) : undefined;
   const { duplicate, ...blob } = yield* claimBlob(args.cache, args.blob);
-  const status = yield* insertEntry(args, { size: blob.size, digest: blob.digest, blob }, [], existing, slot);
-  if (status.lost) {
-    yield* releaseBlobs([blob.id], args.now);
-    return { status: "exists", entry: status.entry, unused: duplicate ? file : [] };
-  }
-  return { status: existing ? "replaced" : "created", entry: status.entry, unused: duplicate ? file : [] };
+  const put = yield* insertEntry(args, { size: blob.size, digest: blob.digest, blob }, [], dropped, slot);
+  if (put.status !== "exists") return { ...put, unused: duplicate ? file : [] };
+  yield* releaseBlobs([blob.id], args.now);
+  return { ...put, unused: duplicate ? file : [] };
 }
 
 interface Body {
@@ -104,64 +144,105 @@ interface Body {
   readonly blob: BlobLocation | null;
 }
 
-/** Inserts the row (replacing `existing`), its parts, usage and audit line. `lost`: another writer came first. */
-export function* insertEntry(args: NewEntry, body: Body, parts: readonly BlobLocation[], existing: Entry | undefined, slot: number): Steps<{ lost: boolean; entry: Entry }> {
-  if (existing) yield* deleteEntry(existing, args.now, slot);
-  const row = yield* first(
-    "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
-      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
-    args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
-    flag(args.trusted), args.now, args.expires,
-  );
-  if (!row) return { lost: true, entry: (yield* getEntry(args))! };
-  const id = row["id"] as number;
-  if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
-  yield [auditStep(args.audit), usageStep(args.cache, args.keyspace, args.trusted, 1, body.size, slot)];
-  const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
-  return { lost: false, entry: { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body } };
+/** How often a writer tries anew when others write the same name at the same moment. */
+const ATTEMPTS = 20;
+
+/**
+ * Inserts the row, its parts, usage and audit line. `exists`: another writer came first, and what it wrote stays.
+ * @param dropped the rows of the entry whose place this one takes
+ */
+export function* insertEntry(
+  args: NewEntry,
+  body: Body,
+  parts: readonly BlobLocation[],
+  dropped: Dropped | undefined,
+  slot: number,
+): Steps<{ status: "created" | "replaced" | "exists"; entry: Entry }> {
+  const replaced = dropped ? [dropped] : [];
+  for (let attempt = 1; ; attempt++) {
+    const row = yield* first(
+      "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
+      args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
+      flag(args.trusted), args.now, args.expires,
+    );
+    if (row) {
+      const id = row["id"] as number;
+      if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
+      yield* releaseBlobs(replaced.flatMap((old) => old.blobs), args.now);
+      const counted = countUsage(replaced.map((old) => old.entry), -1);
+      yield [auditStep(args.audit), ...usageSteps(countUsage([{ ...args, size: body.size }], 1, counted), slot)];
+      const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
+      const entry = { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body };
+      return { status: replaced.length > 0 ? "replaced" : "created", entry };
+    }
+    // Another connection has written this name since we looked.
+    const existing = yield* getEntry(args);
+    if (existing && !gives(existing, args)) {
+      yield* settle(replaced, args.now, slot);
+      return { status: "exists", entry: existing };
+    }
+    if (attempt === ATTEMPTS) throw new Error("too many writers of one name at once");
+    const more = existing ? yield* dropRows(existing.id) : undefined;
+    if (more) replaced.push(more);
+  }
 }
 
-/** Deletes one entry and gives its blobs back. False when it was gone already. */
-export function* deleteEntry(entry: Pick<Entry, "id">, now: number, slot: number): Steps<Entry | undefined> {
-  const row = yield* first("DELETE FROM entries WHERE id = ?1 RETURNING *", entry.id);
+/** An entry whose rows are gone, and the blobs that have still to be given back. */
+export interface Dropped {
+  readonly entry: Entry;
+  readonly blobs: readonly number[];
+}
+
+/** Deletes an entry's rows; `settle` does the rest. Undefined when it was gone already. */
+export function* dropRows(id: number): Steps<Dropped | undefined> {
+  const row = yield* first("DELETE FROM entries WHERE id = ?1 RETURNING *", id);
   if (!row) return undefined;
-  const gone = entryOf(row);
-  const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", entry.id);
+  const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", id);
   const blobs = parts.map((part) => part["blob"] as number);
   if (row["blob"] !== null) blobs.push(row["blob"] as number);
-  yield* releaseBlobs(blobs, now);
-  yield usageStep(gone.cache, gone.keyspace, gone.trusted, -1, -gone.size, slot);
-  return gone;
+  return { entry: entryOf(row), blobs };
+}
+
+/** Gives the blobs of dropped entries back and takes them out of the usage. */
+function* settle(dropped: readonly Dropped[], now: number, slot: number): Steps<void> {
+  if (dropped.length === 0) return;
+  yield* releaseBlobs(dropped.flatMap((one) => one.blobs), now);
+  yield usageSteps(countUsage(dropped.map((one) => one.entry), -1), slot);
 }
 
 /** Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there. */
 export function* removeEntries(args: { ids: number[]; now: number; audit: AuditRecord }, slot: number): Steps<Entry[]> {
-  const gone: Entry[] = [];
-  for (const id of args.ids.slice(0, 500)) {
-    const entry = yield* deleteEntry({ id }, args.now, slot);
-    if (entry) gone.push(entry);
+  const dropped: Dropped[] = [];
+  // Ascending order, as in everything that locks several rows.
+  for (const id of args.ids.slice(0, 500).toSorted((a, b) => a - b)) {
+    const one = yield* dropRows(id);
+    if (one) dropped.push(one);
   }
-  if (gone.length > 0) {
-    const one = gone.length === 1 ? gone[0]! : undefined;
-    yield auditStep({
-      ...args.audit,
-      size: gone.reduce((sum, entry) => sum + entry.size, 0),
-      ...(one ? { keyspace: one.keyspace, scope: one.scope, key: one.key } : { key: `${gone.length} entries` }),
-    });
-  }
+  const gone = dropped.map((one) => one.entry);
+  if (gone.length === 0) return gone;
+  yield* settle(dropped, args.now, slot);
+  const one = gone.length === 1 ? gone[0]! : undefined;
+  yield auditStep({
+    ...args.audit,
+    size: gone.reduce((sum, entry) => sum + entry.size, 0),
+    ...(one ? { keyspace: one.keyspace, scope: one.scope, key: one.key } : { key: `${gone.length} entries` }),
+  });
   return gone;
 }
 
 /** Records uses: access times, and that a trusted scope has read a content-addressed entry (which makes it trusted). */
 export function* touchEntries(args: { touches: { id: number; at: number; trust: boolean }[] }, slot: number): Steps<void> {
-  const steps = args.touches.map((t) => step("UPDATE entries SET accessed = ?2 WHERE id = ?1 AND accessed < ?2", t.id, t.at));
-  if (steps.length > 0) yield steps;
-  for (const t of args.touches.filter((touch) => touch.trust)) {
-    const row = yield* first("UPDATE entries SET trusted = 1 WHERE id = ?1 AND trusted = 0 RETURNING cache, keyspace, size", t.id);
-    if (!row) continue;
-    const [cache, keyspace, size] = [row["cache"] as string, row["keyspace"] as string, row["size"] as number];
-    yield [usageStep(cache, keyspace, false, -1, -size, slot), usageStep(cache, keyspace, true, 1, size, slot)];
+  // Ascending order: two replicas that have seen the same entries used can't lock each other out.
+  const touches = args.touches.toSorted((a, b) => a.id - b.id);
+  if (touches.length > 0) yield touches.map((t) => step("UPDATE entries SET accessed = ?2 WHERE id = ?1 AND accessed < ?2", t.id, t.at));
+  const lifted: Entry[] = [];
+  for (const t of touches) {
+    const row = t.trust ? yield* first("UPDATE entries SET trusted = 1 WHERE id = ?1 AND trusted = 0 RETURNING *", t.id) : undefined;
+    if (row) lifted.push(entryOf(row));
   }
+  const away = countUsage(lifted.map((entry) => ({ ...entry, trusted: false })), -1);
+  if (lifted.length > 0) yield usageSteps(countUsage(lifted, 1, away), slot);
 }
 
 /** Remembers the digest of a whole body in parts, once a protocol had to compute it. */
@@ -189,7 +270,7 @@ export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   const bind = (value: Value) => `?${values.push(value)}`;
   if (q.keyspace !== undefined) where.push(`e.keyspace = ${bind(q.keyspace)}`);
   if (q.version !== undefined) where.push(`e.version = ${bind(q.version)}`);
-  if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(`${q.prefix}\u{10FFFF}`)}`);
+  if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(afterPrefix(q.prefix))}`);
   if (q.scopes) where.push(`e.scope IN (${q.scopes.map(bind).join(", ")})`);
   const rows = yield* all(`${SELECT} WHERE ${where.join(" AND ")} ORDER BY e.id DESC LIMIT ${bind(Math.min(q.limit, 500))}`, ...values);
   return rows.map(entryOf);

@@ -1,7 +1,7 @@
 import { all, first, flag, step, type Row, type Step, type Steps } from "../step.ts";
 import type { BlobLocation } from "../../core/entry.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
-import { getEntry, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
+import { dropRows, getEntry, gives, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
 
 /** Usage of parts that wait for their commit is kept under this name, so that it counts against the quota. */
 export const PENDING = "uploads";
@@ -24,12 +24,13 @@ function uploadOf(row: Row): Upload {
 export type ReserveResult = { readonly status: "reserved"; readonly upload: Upload } | { readonly status: "exists" };
 
 /**
- * Reserves a name. `exists` when an entry has it, or another reservation that is still alive; one that has expired is
- * replaced (a crashed client must not block the key for ever).
+ * Reserves a name. `exists` when an entry has it that may not be replaced, or another reservation that is still alive; one
+ * that has expired is replaced (a crashed client must not block the key for ever).
  */
-export function* reserveUpload(args: { upload: Upload; now: number }, slot: number): Steps<ReserveResult> {
+export function* reserveUpload(args: { upload: Upload; now: number; overwrite: boolean }, slot: number): Steps<ReserveResult> {
   const u = args.upload;
-  if (yield* getEntry(u)) return { status: "exists" };
+  const existing = yield* getEntry(u);
+  if (existing && !gives(existing, args)) return { status: "exists" };
   const stale = yield* first(
     "SELECT id FROM uploads WHERE cache = ?1 AND keyspace = ?2 AND key = ?3 AND version = ?4 AND scope = ?5 AND expires <= ?6",
     u.cache, u.keyspace, u.key, u.version, u.scope, args.now,
@@ -131,17 +132,19 @@ export function* arrangeParts(
   return { status: "arranged" };
 }
 
-export type CommitResult = PutResult | { readonly status: "gone" } | { readonly status: "missing"; readonly part: string } | { readonly status: "size"; readonly size: number };
+export type CommitResult = PutResult | { readonly status: "gone" } | { readonly status: "missing"; readonly part: string } | { readonly status: "size" | "large"; readonly size: number };
 
 /**
  * Turns an upload into an entry by listing its parts, without moving a byte. Parts that are not listed are dropped.
+ * `gone` when it has ended or expired; `size` and `large` when its parts are not what was announced, or more than allowed.
  * @param args.parts names in order; null takes all by position
  */
 export function* commitUpload(
-  args: { id: string; parts: string[] | null; size: number | null; expires: number | null; metadata: string | null; now: number; overwrite: boolean; audit: NewEntry["audit"] },
+  args: { id: string; parts: string[] | null; size: number | null; maxSize: number; expires: number | null; metadata: string | null; now: number; overwrite: boolean; audit: NewEntry["audit"] },
   slot: number,
 ): Steps<CommitResult> {
-  const locked = yield* first("UPDATE uploads SET expires = expires + 1 WHERE id = ?1 RETURNING *", args.id);
+  // The update changes nothing: it is the lock that orders this against parts, abort and other commits.
+  const locked = yield* first("UPDATE uploads SET expires = expires WHERE id = ?1 AND expires > ?2 RETURNING *", args.id, args.now);
   if (!locked) return { status: "gone" };
   const upload = uploadOf(locked);
   const rows = yield* all(`SELECT p.name, p.position, ${BLOB_COLUMNS} FROM upload_parts p JOIN blobs b ON b.id = p.blob WHERE p.upload = ?1 ORDER BY p.position, p.name`, args.id);
@@ -154,27 +157,28 @@ export function* commitUpload(
   }
   const size = body.reduce((sum, part) => sum + part.size, 0);
   if (args.size !== null && args.size !== size) return { status: "size", size };
+  if (size > args.maxSize) return { status: "large", size };
 
   const existing = yield* getEntry(upload);
-  if (existing && !args.overwrite) {
+  if (existing && !gives(existing, args)) {
     yield* abortUpload({ id: args.id, now: args.now }, slot);
     return { status: "exists", entry: existing, unused: [] };
   }
+  const dropped = existing ? yield* dropRows(existing.id) : undefined;
   // The entry takes its own references before the upload gives up all of its own.
-  for (const part of body.toSorted((a, b) => a.id - b.id)) {
-    yield step("UPDATE blobs SET refs = refs + 1, orphaned = NULL WHERE id = ?1", part.id);
-  }
+  const claims = body.toSorted((a, b) => a.id - b.id).map((part) => step("UPDATE blobs SET refs = refs + 1, orphaned = NULL WHERE id = ?1", part.id));
+  if (claims.length > 0) yield claims;
   const single = body.length === 1 ? body[0]! : null;
-  const { lost, entry } = yield* insertEntry(
+  const put = yield* insertEntry(
     { ...upload, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
     { size, digest: single?.digest ?? null, blob: single },
     single ? [] : body,
-    existing,
+    dropped,
     slot,
   );
-  if (lost) yield* releaseBlobs(body.map((part) => part.id), args.now);
+  if (put.status === "exists") yield* releaseBlobs(body.map((part) => part.id), args.now);
   yield* abortUpload({ id: args.id, now: args.now }, slot);
-  return { status: lost ? "exists" : existing ? "replaced" : "created", entry, unused: [] };
+  return { ...put, unused: [] };
 }
 
 /** Ends an upload and gives its parts back. False when it had ended already. */
