@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { resolveConfig, type Config } from "./config.ts";
+import { loadCaches, registerAdmin, registerOpenApi, type CacheDeclarations } from "./admin/index.ts";
+import { CacheSettings, resolveCacheSettings, resolveConfig, type Config } from "./config.ts";
 import type { Cache } from "./core/caches.ts";
 import { createCore, type Core } from "./core/core.ts";
 import type { Database } from "./database/database.ts";
@@ -105,8 +106,10 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     urls: new Urls(config.url, `http://${config.listen.host}:${config.listen.port}`),
   };
 
+  await registerOpenApi(app);
   registerHealth(app, { core, metrics, auth, readiness, metricsAccess: config.metrics.listen ? "elsewhere" : config.metrics.access });
   registerAuthRoutes(app, { identity, auth, caches: core.caches, journal: core.journal });
+  await registerAdmin(app, { core, auth, identity, caches: await loadCaches(core, cacheDeclarations(config), log) });
   for (const protocol of dependencies.protocols ?? allProtocols) {
     const options = config.protocols[protocol.name];
     if (options?.enabled !== false) await registerProtocol(app, protocol, { ...context, options: options as never }, log);
@@ -130,6 +133,11 @@ async function registerProtocol(app: FastifyInstance, protocol: Protocol, contex
     scope.setErrorHandler((error, request, reply) => refuse(request, reply, error, protocol.refusals, log));
     await protocol.plugin(scope, context);
   });
+}
+
+function cacheDeclarations(config: Config): CacheDeclarations {
+  const context = { storages: Object.keys(config.storages), entrySize: config.limits.entrySize };
+  return { configured: new Set(Object.keys(config.caches)), schema: CacheSettings, resolve: (settings) => resolveCacheSettings(settings, context) };
 }
 
 function openDatabase(config: Config): Promise<Database> {

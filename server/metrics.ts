@@ -4,8 +4,6 @@ import type { Meter, RequestMeter } from "./http/accounting.ts";
 import type { BlobStore } from "./storage/store.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
-/** Mean ages need a scan of all entries: not at every scrape. */
-const AGES_EVERY_MS = 60_000;
 
 interface Cell {
   requests: number;
@@ -30,8 +28,6 @@ export class Metrics implements Meter {
     name: "stowhouse_storage_operation_duration_seconds", help: "Time of calls to storages.", labelNames: ["storage", "op"], buckets: SECONDS, registers: [this.registry],
   });
   readonly #flushes: (() => void)[] = [];
-  #ages: { cache: string; keyspace: string; age: number }[] = [];
-  #agesAt = 0;
 
   constructor() {
     collectDefaultMetrics({ register: this.registry, prefix: "stowhouse_" });
@@ -88,11 +84,7 @@ export class Metrics implements Meter {
       for (const cache of core.caches.list()) g.labels(cache.name).set(cache.quota);
     });
     gauge("stowhouse_entry_age_seconds", "Mean age of entries.", ["cache", "keyspace"], async (g) => {
-      if (Date.now() - this.#agesAt > AGES_EVERY_MS) {
-        this.#agesAt = Date.now();
-        this.#ages = await core.database.scan("ages", { now: Date.now() });
-      }
-      for (const row of this.#ages) g.labels(row.cache, row.keyspace).set(row.age / 1000);
+      for (const age of core.ages.latest()) g.labels(age.cache, age.keyspace).set(age.mean / 1000);
     });
     gauge("stowhouse_storage_free_bytes", "Free space of a storage that has an end.", ["storage"], async (g) => {
       for (const [name, store] of core.stores) {

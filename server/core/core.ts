@@ -1,6 +1,7 @@
 import type { Database } from "../database/database.ts";
 import type { AuditRecord } from "../database/operations/audit.ts";
 import type { BlobStore } from "../storage/store.ts";
+import { Ages } from "./ages.ts";
 import { Bodies, type Placement } from "./bodies.ts";
 import { Caches, type Cache } from "./caches.ts";
 import { Catalog } from "./catalog.ts";
@@ -44,6 +45,7 @@ export interface Core {
   readonly uploads: Uploads;
   readonly quota: Quota;
   readonly journal: Journal;
+  readonly ages: Ages;
   readonly maintenance: Maintenance;
   readonly compaction: Compaction;
   readonly stores: ReadonlyMap<string, BlobStore>;
@@ -70,7 +72,7 @@ export function createCore(options: CoreOptions): Core {
   const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
   const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, options.maintenance, options.onError);
   return {
-    database, caches, catalog, bodies, uploads, quota, journal, maintenance, compaction, stores,
+    database, caches, catalog, bodies, uploads, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
     repair: (how) => repair({ database, catalog, stores, grace: options.maintenance.grace }, how),
     close: async () => {
       await maintenance.stop();
