@@ -1,5 +1,6 @@
 import { githubActions } from "./github-actions/index.ts";
+import { nip } from "./nip/index.ts";
 import type { Protocol } from "./protocol.ts";
 
 /** Every protocol this server speaks. */
-export const protocols: readonly Protocol[] = [githubActions];
+export const protocols: readonly Protocol[] = [githubActions, nip];
