@@ -12,8 +12,7 @@ probe_start() {
   grep -q '^Stowhouse serves http' "$log" || { cat "$log"; echo "npm start printed no URL"; return 1; }
   cat "$log"
   url=$(sed -n 's/^Stowhouse serves \(http[^ ]*\)$/\1/p' "$log")
-  curl -fsS --max-time 5 "$url/livez"
-  echo
+  node -e 'fetch(process.argv[1], { signal: AbortSignal.timeout(5000) }).then((answer) => process.exit(answer.ok ? 0 : 1))' "$url/livez"
   kill -TERM -- "-$group"
   within 15 gone "$group" || { echo "still there 15 s after SIGTERM"; return 1; }
 }

@@ -1,6 +1,6 @@
 # The server against real clients, real storage and real trouble.
 
-check "packages" apt_install postgresql nginx wrk strace faketime curl
+check "packages" apt_install postgresql nginx wrk strace faketime
 check "npm ci" npm ci
 check "tools" npm run test:tools
 tests clients
