@@ -5,7 +5,7 @@ import { get, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { file, form, metadata, startNip, upload, type NipServer } from "./testing.ts";
+import { file, form, metadata, startNip, upload, type NipServer } from "../../../test/fixtures/nip.ts";
 
 let server: NipServer;
 beforeAll(async () => void (server = await startNip({ caches: { default: {}, team: {} } })));

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { errors, REFUSALS, type Refusal, type StowError } from "../../core/errors.ts";
 import { refusals } from "./refusals.ts";
-import { startNip, upload, type NipServer } from "./testing.ts";
+import { startNip, upload, type NipServer } from "../../../test/fixtures/nip.ts";
 
 const TABLE: Record<Refusal, [error: StowError, status: number, words: string | undefined]> = {
   unauthorized: [errors.unauthorized(), 401, "unauthorized"],
@@ -84,7 +84,7 @@ describe("a server that can't do what it is asked", () => {
 
   it("says that it could not read, without giving the entry up", async () => {
     expect((await server.post("/v1/artifacts/read", server.write, upload("x"))).status).toBe(201);
-    const { read } = server.core.database;
+    const read = server.core.database.read.bind(server.core.database);
     vi.spyOn(server.core.database, "read").mockImplementation((name, args) => {
       if (name === "getEntry") throw new Error("disk I/O error");
       return read(name, args);
