@@ -22,7 +22,7 @@ const LONGEST_URL = 300;
  * @param unsentBytes that all uploads together may have on their way to the service; one part each comes on top
  * @throws config when fields contradict each other
  */
-export function openS3(options: S3Options, unsentBytes = 32 * 1024 * 1024): BlobStore {
+export function openS3(options: S3Options, unsentBytes = 24 * 1024 * 1024): BlobStore {
   const problem = s3Problems(options)[0];
   if (problem) throw errors.config(`${problem.field} ${problem.message}`);
   return new S3Store(options, unsentBytes);

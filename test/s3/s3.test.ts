@@ -149,8 +149,8 @@ describe.each(services)("%s", (_name, start) => {
       }
       await writer.commit("");
     }));
-    // 16 parts being filled, 32 MiB on their way, 4 spare parts, and what waits for the collector.
-    expect(most).toBeLessThan((16 * 6 + 32 + 20 + 60) * MiB);
+    // 16 parts being filled, 24 MiB on their way, 4 spare parts, and what waits for the collector.
+    expect(most).toBeLessThan((16 * 6 + 24 + 20 + 60) * MiB);
   });
 });
 

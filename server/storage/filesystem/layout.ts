@@ -34,9 +34,14 @@ export class Layout {
     this.temporary = path.join(this.root, "tmp");
   }
 
+  /** Makes what is missing, durably: a root whose own name is lost takes every blob with it. */
   async prepare(): Promise<void> {
-    await fs.mkdir(this.temporary, { recursive: true });
-    await syncDirectory(this.root);
+    const first = (await fs.mkdir(this.temporary, { recursive: true })) ?? this.temporary;
+    let directory = this.temporary;
+    do {
+      directory = path.dirname(directory);
+      await syncDirectory(directory);
+    } while (directory.length >= first.length);
   }
 
   /** The path of a blob, or undefined for a name this layout never gives, which therefore names nothing. */
