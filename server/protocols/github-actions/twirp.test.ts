@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Client, startGha, VERSION, type GhaServer } from "./testing.ts";
+import { Client, startGha, VERSION, type GhaServer } from "../../../test/fixtures/github-actions.ts";
 import { SERVICE } from "./wire.ts";
 
 let server: GhaServer;

@@ -48,7 +48,7 @@ test("any JSON decodes or is refused as a bad request", () => {
   }));
 });
 
-test.each([
+test.each<[object, string]>([
   [{ key: "k", size_bytes: "300380", version: "v" }, "the toolkit writes int64 as text"],
   [{ key: "k", size_bytes: 300380, version: "v" }, "BuildKit writes it as a number"],
   [{ key: "k", sizeBytes: "300380", version: "v" }, "camelCase"],
