@@ -7,13 +7,15 @@ const run = promisify(execFile);
 export interface Sample {
   /** Requests a second. */
   readonly rate: number;
-  /** CPU of the server for one request, µs. */
+  /** Bytes a second, those of unfinished answers too. */
+  readonly bytes: number;
+  /** CPU of the server for one request, µs; of a large one for 100 MB. */
   readonly cpu: number;
   readonly p99: number;
 }
 
 /** wrk with one thread; the rate, latency and the server's own CPU. @throws when any answer was not 2xx */
-export async function wrk(subject: Subject, path: string, options: { connections?: number; seconds?: number; headers?: Record<string, string>; script?: string } = {}): Promise<Sample> {
+export async function wrk(subject: Subject, path: string, options: { connections?: number; seconds?: number; headers?: Record<string, string>; script?: string; large?: boolean } = {}): Promise<Sample> {
   const { connections = 16, seconds = 2, headers = {}, script } = options;
   const pids = subject.pids();
   const before = cpuMicros(pids);
@@ -24,8 +26,11 @@ export async function wrk(subject: Subject, path: string, options: { connections
   const used = cpuMicros(pids) - before;
   if (/Non-2xx/.test(stdout)) throw new Error(`not all answers were 2xx:\n${stdout}`);
   const rate = Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1]);
-  const requests = Number(/(\d+) requests in/.exec(stdout)![1]);
-  return { rate, cpu: used / requests, p99: milliseconds(/99%\s+([\d.]+)(us|ms|s)/.exec(stdout)!) };
+  const [, amount, unit] = /Transfer\/sec:\s+([\d.]+)(B|KB|MB|GB)/.exec(stdout)!;
+  const bytes = Number(amount) * 1024 ** ["B", "KB", "MB", "GB"].indexOf(unit!);
+  const [, requests, time] = /(\d+) requests in ([\d.]+)s/.exec(stdout)!;
+  const answers = options.large ? (bytes * Number(time)) / 1e8 : Number(requests);
+  return { rate, bytes, cpu: used / answers, p99: milliseconds(/99%\s+([\d.]+)(us|ms|s)/.exec(stdout)!) };
 }
 
 function milliseconds([, value, unit]: RegExpExecArray): number {
