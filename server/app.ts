@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { loadCaches, registerAdmin, registerOpenApi, type CacheDeclarations } from "./admin/index.ts";
-import { CacheSettings, resolveCacheSettings, resolveConfig, type Config } from "./config.ts";
+import { CacheSettings, resolveCacheSettings, resolveConfig, type Config, type StorageSettings } from "./config.ts";
 import type { Cache } from "./core/caches.ts";
 import { createCore, type Core } from "./core/core.ts";
 import type { Database } from "./database/database.ts";
@@ -26,7 +26,7 @@ import { protocols as allProtocols } from "./protocols/index.ts";
 import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
 import { openFilesystem } from "./storage/filesystem.ts";
 import { StoragePlacement } from "./storage/placement.ts";
-import { openS3 } from "./storage/s3.ts";
+import { assertOwnDirectory } from "./storage/marker.ts";
 import type { BlobStore } from "./storage/store.ts";
 
 export interface Dependencies {
@@ -67,7 +67,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const log = dependencies.log ?? new Log(logLevel(config.log.level));
   const metrics = new Metrics();
   const database = await openDatabase(config);
-  const stores = await openStores(config, metrics);
+  const stores = await openStores(config, database, metrics);
   const placement = new StoragePlacement(stores, (cache) => core.caches.require(cache));
   const core: Core = createCore({
     database, stores, placement,
@@ -145,13 +145,24 @@ function openDatabase(config: Config): Promise<Database> {
   return type === "postgres" ? openPostgres({ url: url!, maxConnections }) : openSqlite({ path });
 }
 
-async function openStores(config: Config, metrics: Metrics): Promise<Map<string, BlobStore>> {
+async function openStores(config: Config, database: Database, metrics: Metrics): Promise<Map<string, BlobStore>> {
   const stores = new Map<string, BlobStore>();
   for (const [name, storage] of Object.entries(config.storages)) {
-    const store = storage.type === "s3" ? openS3(storage.s3!) : await openFilesystem({ root: storage.path!, unwrittenBytes: config.memory.unwritten });
-    stores.set(name, metrics.metered(name, store, storage.redirect));
+    stores.set(name, metrics.metered(name, storage.type === "s3" ? await openBucket(config, storage) : await openDirectory(config, name, storage.path!, database), storage.redirect));
   }
   return stores;
+}
+
+async function openDirectory(config: Config, name: string, root: string, database: Database): Promise<BlobStore> {
+  const store = await openFilesystem({ root, unwrittenBytes: config.memory.unwritten });
+  await assertOwnDirectory(name, root, (candidate) => database.write("secret", { name: `storage:${name}`, candidate, now: Date.now() }));
+  return store;
+}
+
+/** The SDK takes about a second to load: only who has a bucket pays for it. */
+async function openBucket(config: Config, storage: StorageSettings): Promise<BlobStore> {
+  const { openS3 } = await import("./storage/s3.ts");
+  return openS3(storage.s3!, config.memory.unwritten);
 }
 
 function openIdentity(config: Config, database: Database): Promise<Identity> {

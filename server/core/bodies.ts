@@ -163,7 +163,7 @@ export class Bodies {
 
   /** Deletes files no row names. A failure leaves an orphan, which repair finds. */
   async removeFiles(files: readonly { store: string; name: string }[]): Promise<void> {
-    for (const file of files) await this.#placement.store(file.store).remove(file.name).catch(() => {});
+    for (const file of files) await Promise.try(() => this.#placement.store(file.store).remove(file.name)).catch(() => {});
   }
 
   /** A small body whole (at most the inline limit), at once when RAM or SQLite has it. @throws notFound, readFailure */
