@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { protocolOptions } from "./app.ts";
+import { registerAdminCommands } from "./cli/admin-commands.ts";
+import type { Io } from "./cli/io.ts";
 import { loadConfig } from "./config.ts";
 import { StowError } from "./core/errors.ts";
 import { serve, shutDown } from "./serve.ts";
@@ -35,6 +37,12 @@ program
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
   });
+
+// A reader that has seen enough (`stowhouse ls | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+const io: Io = { env: process.env, stdout: process.stdout, stderr: process.stderr };
+registerAdminCommands(program, io);
 
 try {
   await program.parseAsync();

@@ -18,6 +18,8 @@ const RecordAnswer = Type.Object({
   result: text,
   address: text,
 });
+export type AuditView = Static<typeof RecordAnswer>;
+
 const Query = strict({
   cache: Type.Optional(CacheName),
   actor: Type.Optional(Type.String({ maxLength: 300, description: "key:<id>, session:<id>, anonymous or server." })),

@@ -27,6 +27,8 @@ const EntryAnswer = Type.Object({
   expires: nullable(Time),
 });
 
+export type EntryView = Static<typeof EntryAnswer>;
+
 const FILTER = {
   cache: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", default: "default" })),
   keyspace: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
@@ -44,7 +46,7 @@ const RemoveQuery = strict({
 });
 const Id = Type.Object({ id: Type.Integer({ minimum: 1 }) });
 
-function answerOf(entry: Entry): Static<typeof EntryAnswer> {
+function answerOf(entry: Entry): EntryView {
   const { id, cache, keyspace, scope, key, version, size, digest, trusted } = entry;
   return { id, cache, keyspace, scope, key, version, size, digest, trusted, created: iso(entry.created), used: iso(entry.accessed), expires: entry.expires === null ? null : iso(entry.expires) };
 }

@@ -24,6 +24,8 @@ const KeyAnswer = Type.Object({
   used: nullable(Time, "Last use, a few seconds late."),
   revoked: nullable(Time),
 });
+export type KeyView = Static<typeof KeyAnswer>;
+export type NewKeyView = Static<typeof NewKey>;
 const NewKey = Type.Object({ key: Type.String({ description: "The key itself. It is shown this once." }), info: KeyAnswer });
 
 const CreateBody = strict({
@@ -41,7 +43,7 @@ const RotateBody = strict({
 });
 const ListQuery = strict({ after: Type.Optional(Type.String({ maxLength: 80, description: "`next` of the previous answer." })), limit: Limit });
 
-function answerOf(info: KeyInfo): Static<typeof KeyAnswer> {
+function answerOf(info: KeyInfo): KeyView {
   const time = (ms: number | null) => (ms === null ? null : iso(ms));
   const { id, name, permission, caches, scope, reads, trusted } = info;
   return {

@@ -15,6 +15,8 @@ const GcAnswer = Type.Object({
   collected: Type.Integer({ description: "Blobs deleted because no entry needs them any more." }),
 });
 
+export type GcView = Static<typeof GcAnswer>;
+
 const FsckOptions = strict({
   verify: Type.Optional(Type.Boolean({ description: "Read every body and compare its hash." })),
   dryRun: Type.Optional(Type.Boolean({ description: "Only count." })),
@@ -38,9 +40,11 @@ const FsckAnswer = Type.Object({
   error: nullable(Type.String()),
 });
 
+export type FsckView = Static<typeof FsckAnswer>;
+
 type Fsck = { verify: boolean; dryRun: boolean };
 
-function answerOf(job: JobState<Fsck, RepairReport>): Static<typeof FsckAnswer> {
+function answerOf(job: JobState<Fsck, RepairReport>): FsckView {
   const time = (ms: number | null) => (ms === null ? null : iso(ms));
   const { number, state, options, report, error } = job;
   return { number, state, verify: options?.verify ?? false, dryRun: options?.dryRun ?? false, started: time(job.started), finished: time(job.finished), report, error };

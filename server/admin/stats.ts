@@ -4,7 +4,7 @@ import { errors } from "../core/errors.ts";
 import type { AdminContext } from "./context.ts";
 import { operation } from "./operation.ts";
 import { CacheName, Count, iso, nullable, strict, Time } from "./schema.ts";
-import { summarize } from "./statistics.ts";
+import { summarize, type CacheFigures } from "./statistics.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -29,6 +29,12 @@ const CacheStats = Type.Object({
   pendingBytes: Type.Integer({ minimum: 0, description: "Bytes of uploads that wait for their commit; they count against the quota." }),
   keyspaces: Type.Array(Type.Object({ keyspace: Type.String(), ...FIGURES })),
 });
+export interface StatsView {
+  readonly days: number;
+  readonly since: string;
+  readonly caches: readonly CacheFigures[];
+}
+
 const Query = strict({
   days: Type.Optional(Type.Integer({ minimum: 1, maximum: 90, default: 30, description: "Days whose requests count, today included (UTC)." })),
   cache: Type.Optional(CacheName),
@@ -42,7 +48,7 @@ export function registerStats(app: FastifyInstance, { core }: AdminContext): voi
       querystring: Query,
       response: { 200: Type.Object({ days: Type.Integer(), since: Time, caches: Type.Array(CacheStats) }) },
     }),
-    async (request) => {
+    async (request): Promise<StatsView> => {
       const { days, cache } = request.query;
       // The latest counts are in RAM.
       await core.journal.flush();

@@ -79,6 +79,8 @@ export const errors = {
   busy: define("STOW_BUSY", 409, "exists", "%s Try again when it is done."),
   badRange: define("STOW_BAD_RANGE", 416, "badRange", "The requested range lies outside the body."),
   internal: define("STOW_INTERNAL", 503, "readFailure", "The server failed to handle this request. Its log says why."),
+  unreachable: define("STOW_UNREACHABLE", 503, "readFailure", "No Stowhouse server answers at %s. Start one with `stowhouse serve`, or name another with --server or STOWHOUSE_SERVER."),
+  noAnswer: define("STOW_NO_ANSWER", 503, "readFailure", "The server did not finish its answer: %s. Its log may say why."),
   config: define("STOW_CONFIG", 500, "badRequest", "The configuration is not valid: %s"),
 } as const;
 

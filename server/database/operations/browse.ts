@@ -1,32 +1,40 @@
 import type { Entry } from "../../core/entry.ts";
-import { all, flag, type Steps, type Value } from "../step.ts";
+import { all, flag, type Steps } from "../step.ts";
 import { entryOf } from "./entries.ts";
 
 /** Each of these reads one short stretch of an index, so that going through a large cache never holds up its writers. */
 
+/** An entry, as far as an index knows it. */
+export interface Name {
+  readonly id: number;
+  readonly scope: string;
+  readonly version: string;
+  readonly key: string;
+}
+
 export interface NameQuery {
   readonly cache: string;
   readonly keyspace: string;
-  /** Only keys from this one on. */
-  readonly from: string;
-  /** Only keys before this one; undefined: no end. */
-  readonly below?: string | undefined;
-  /** Only names after this one (the last of the previous page). */
-  readonly after?: { readonly key: string; readonly version: string; readonly scope: string } | undefined;
+  /** Only names after this one. */
+  readonly after: Omit<Name, "id">;
   readonly limit: number;
 }
 
-/** Entries of one keyspace by key, version and scope, at most 500; without the place of their bodies. */
-export function* entriesByName(q: NameQuery): Steps<Entry[]> {
-  const { key, version, scope } = q.after ?? { key: "", version: "", scope: "" };
-  const values: Value[] = [q.cache, q.keyspace, q.after ? key : q.from, key, version, scope, Math.min(q.limit, 500)];
-  if (q.below !== undefined) values.push(q.below);
+/** Names of one keyspace by scope, version and key, at most 2000. */
+export function* namesAfter(q: NameQuery): Steps<Name[]> {
   const rows = yield* all(
-    `SELECT * FROM entries WHERE cache = ?1 AND keyspace = ?2 AND key >= ?3 AND (key, version, scope) > (?4, ?5, ?6)${q.below === undefined ? "" : " AND key < ?8"} ` +
-      "ORDER BY key, version, scope LIMIT ?7",
-    ...values,
+    "SELECT id, scope, version, key FROM entries WHERE cache = ?1 AND keyspace = ?2 AND (scope, version, key) > (?3, ?4, ?5) ORDER BY scope, version, key LIMIT ?6",
+    q.cache, q.keyspace, q.after.scope, q.after.version, q.after.key, Math.min(q.limit, 2000),
   );
-  return rows.map(entryOf);
+  return rows as unknown as Name[];
+}
+
+/** Those of these entries (at most 500) that are there, in no order; without the place of their bodies. */
+export function* entriesById(args: { ids: readonly number[] }): Steps<Entry[]> {
+  if (args.ids.length === 0) return [];
+  // One statement for all lengths: an id named twice changes nothing.
+  const ids = Array.from({ length: 500 }, (_, index) => args.ids[index] ?? args.ids[0]!);
+  return (yield* all(`SELECT * FROM entries WHERE id IN (${ids.map((_, index) => `?${index + 1}`).join(", ")})`, ...ids)).map(entryOf);
 }
 
 export interface UseQuery {

@@ -1,0 +1,62 @@
+import type { Command } from "commander";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FsckView, GcView } from "../admin/maintenance.ts";
+import { errors } from "../core/errors.ts";
+import type { AdminClient } from "./admin-client.ts";
+import type { Io } from "./io.ts";
+import { connect, printJson, remote, type RemoteOptions } from "./remote.ts";
+import { sizeWords } from "./words.ts";
+
+/** Node's own limit for the head of an answer is five minutes. */
+const GC_MS = 290_000;
+const POLL_MS = 500;
+/** Between two lines of progress. */
+const PROGRESS_MS = 5_000;
+
+/** `stowhouse gc` and `stowhouse fsck`: what the server does by itself, now. */
+export function registerUpkeepCommands(program: Command, io: Io): void {
+  remote(program, "gc", "Evict and delete what is due, now.").action(async (options: RemoteOptions) => {
+    const done = await connect(options, io).post<GcView>("/gc", {}, GC_MS);
+    if (options.json) return printJson(io, done);
+    io.stdout.write(`${done.evicted} entries evicted (${sizeWords(done.evictedBytes)}), ${done.uploads} stale uploads ended, ${done.collected} unused blobs deleted.\n`);
+  });
+
+  remote(program, "fsck", "Make index and storages agree; the server works on meanwhile.")
+    .option("--verify", "read every body and compare its hash")
+    .option("-n, --dry-run", "only say what is wrong")
+    .action(async (options: RemoteOptions & { verify?: boolean; dryRun?: boolean }) => {
+      const { verify = false, dryRun = false } = options;
+      const client = connect(options, io);
+      const done = await finished(client, await client.post<FsckView>("/fsck", { verify, dryRun }), io);
+      if (options.json) return printJson(io, done);
+      io.stdout.write(wordsOf(done));
+    });
+}
+
+/** Polls until the run has ended. @throws noAnswer when it failed, or when another process answers */
+async function finished(client: AdminClient, started: FsckView, io: Io): Promise<FsckView> {
+  let told = Date.now();
+  for (;;) {
+    const now = await client.get<FsckView>("/fsck");
+    if (now.number !== started.number || now.started !== started.started) throw errors.noAnswer("another replica or a restarted server answers now; name one replica with --server");
+    if (now.state === "done") return now;
+    if (now.state === "failed") throw errors.noAnswer(`fsck failed: ${now.error}`);
+    if (Date.now() - told >= PROGRESS_MS) {
+      told = Date.now();
+      io.stderr.write(`${now.report?.blobs ?? 0} blobs so far…\n`);
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function wordsOf({ report, dryRun, verify }: FsckView): string {
+  const { blobs = 0, missing = 0, corrupt = 0, orphans = 0, swept = 0 } = report ?? {};
+  const entries = dryRun ? "their entries stay in this dry run" : "their entries were removed";
+  const files = dryRun ? "left in this dry run" : "deleted";
+  return [
+    `${blobs} blobs looked at${verify ? ", every byte read" : ""}.`,
+    `${missing} missing, ${corrupt} corrupt${missing + corrupt > 0 ? `: ${entries}` : ""}.`,
+    `${orphans} files nothing knows and ${swept} left-overs of unfinished writes${orphans + swept > 0 ? `: ${files}` : ""}.`,
+    "",
+  ].join("\n");
+}
