@@ -128,6 +128,18 @@ describe("a server in trouble", () => {
     expect((await nobody.twirp("CreateCacheEntry", { key: "n", version: VERSION })).json()).toMatchObject({ code: "unauthenticated" });
   });
 
+  test("a write-only credential is told that it can't read; sccache, which would not start, gets a miss", async () => {
+    await start();
+    const { key } = await server.identity.keys.create({ name: "write only", permission: "write", reads: [] });
+    const client = new Client(server, key);
+    await client.save("k", "x");
+    const message = { key: "k", version: VERSION };
+    const denied = await client.twirp("GetCacheEntryDownloadURL", message);
+    expect([denied.statusCode, denied.json()]).toEqual([403, { code: "permission_denied", msg: expect.stringMatching(/^cache read denied: /) }]);
+    expect(await client.protobuf("GetCacheEntryDownloadURL", message)).toMatchObject({ ok: false });
+    expect((await client.v1("GET", `cache?keys=k&version=${VERSION}`)).statusCode).toBe(204);
+  });
+
   test("a client that comes too often gets 429 in JSON and when to come again", async () => {
     await start({ limits: { requestsPerMinute: 3 }, caches: { default: { anonymousRead: true } } });
     const nobody = new Client(server, undefined);

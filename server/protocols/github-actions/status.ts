@@ -26,7 +26,8 @@ const declined = (prefix = ""): Row => (error, request) => {
 
 const twirp: RefusalTable = {
   unauthorized: fault("unauthenticated", 401),
-  forbiddenRead: fault("permission_denied", 403, READ_DENIED),
+  // sccache, which speaks protobuf, refuses to start after a 403, and the build with it.
+  forbiddenRead: (error, request) => (formatOf(request.headers["content-type"]) === "protobuf" ? declined() : fault("permission_denied", 403, READ_DENIED))(error, request),
   forbiddenWrite: declined(WRITE_DENIED),
   badRequest: fault("invalid_argument"),
   notFound: (error, request) => fault(error.code === "STOW_NO_ROUTE" ? "bad_route" : "not_found", 404)(error, request),
@@ -75,12 +76,14 @@ const INPUT: Record<string, string> = { STOW_METHOD_NOT_ALLOWED: "UnsupportedHtt
 
 const v1Error = (status?: number, prefix = ""): Row => (error) => ({ status: status ?? error.status, body: JSON.stringify({ message: prefix + error.message, typeKey: error.code }) });
 
+const MISS: Refused = { status: 204, body: "" };
+
 /** A look-up that fails is a miss; the toolkit tries everything else above 500 once more. */
-const v1Failure: Row = (error, request) => (request.stow.config.op === "lookup" ? { status: 204, body: "" } : v1Error(503)(error, request));
+const v1Failure: Row = (error, request) => (request.stow.config.op === "lookup" ? MISS : v1Error(503)(error, request));
 
 const v1: RefusalTable = {
   unauthorized: v1Error(401),
-  forbiddenRead: v1Error(403, READ_DENIED),
+  forbiddenRead: (error, request) => (request.stow.config.op === "lookup" ? MISS : v1Error(403, READ_DENIED)(error, request)),
   forbiddenWrite: v1Error(403, WRITE_DENIED),
   badRequest: v1Error(),
   notFound: v1Error(404),
