@@ -13,7 +13,9 @@ export type Steps<R> = Generator<Step | Step[], R, Row[]>;
 /** @param slot spreads hot counters over several rows where many connections write (PostgreSQL); 0 on SQLite */
 export type Operation<A, R> = (args: A, slot: number) => Steps<R>;
 
+/** @throws for a value that is missing: PostgreSQL's driver would then give every later query of its connection another one's rows */
 export function step(sql: string, ...values: Value[]): Step {
+  if (values.includes(undefined as never)) throw new TypeError(`value ${values.indexOf(undefined as never) + 1} is missing for: ${sql}`);
   return { sql, values };
 }
 
