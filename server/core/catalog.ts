@@ -92,7 +92,7 @@ export class Catalog {
       if (exact) return exact;
       for (const prefix of search.prefixes) {
         try {
-          const found = await this.#database.read("findPrefix", { cache: grant.cache, keyspace: keyspace.name, scope, key: prefix, version: search.version });
+          const found = await this.#database.read("findPrefix", { cache: grant.cache, keyspace: keyspace.name, scope, key: prefix, version: search.version, now: Date.now() });
           if (alive(found)) return found;
         } catch (error) {
           throw readFailure(error);

@@ -54,7 +54,7 @@ export class Uploads {
     try {
       if ((await this.#database.read("openUploads", { actor: grant.actor, now })) >= this.#limits.perActor) throw errors.tooManyUploads();
       const result = await this.#database.write("reserveUpload", {
-        now,
+        now, overwrite: keyspace.overwrite ?? false,
         upload: {
           id: randomBytes(16).toString("hex"), number: randomBytes(6).readUIntBE(0, 6), cache: cache.name, keyspace: keyspace.name, scope, key, version,
           actor: grant.actor, trusted: grant.trusted, metadata: options.metadata ?? null, created: now, expires: now + this.#limits.idle,
@@ -153,7 +153,7 @@ export class Uploads {
     let result;
     try {
       result = await this.#database.write("commitUpload", {
-        id: upload.id, parts: options.parts, size: options.size ?? null, expires: null, metadata: upload.metadata, now: audit.at, overwrite: keyspace.overwrite ?? false, audit,
+        id: upload.id, parts: options.parts, size: options.size ?? null, maxSize: cache.entrySize, expires: null, metadata: upload.metadata, now: audit.at, overwrite: keyspace.overwrite ?? false, audit,
       });
     } catch (error) {
       throw writeFailure(error);
@@ -161,6 +161,7 @@ export class Uploads {
     if (result.status === "gone") throw errors.uploadGone();
     if (result.status === "missing") throw errors.badRequest("a listed part was not uploaded");
     if (result.status === "size") throw errors.digestMismatch(`${result.size} bytes were uploaded, ${options.size} were announced`);
+    if (result.status === "large") throw errors.tooLarge(`${cache.entrySize} bytes`);
     this.#catalog.forget(upload);
     if (result.status === "exists") throw errors.exists();
     this.#journal.auditLine({ ...audit, size: result.entry.size });

@@ -4,6 +4,7 @@ import * as blobs from "./operations/blobs.ts";
 import * as browse from "./operations/browse.ts";
 import * as entries from "./operations/entries.ts";
 import * as keys from "./operations/keys.ts";
+import * as losses from "./operations/losses.ts";
 import * as uploads from "./operations/uploads.ts";
 import type { Operation } from "./step.ts";
 
@@ -19,6 +20,7 @@ export const operations = {
   reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   appendAudit, queryAudit, pruneAudit,
   ...keys,
+  ...losses,
   ...admin,
   ...browse,
 } as const;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { DatabaseUnavailable, type Database } from "./database.ts";
 import { pendingMigrations } from "./migrations/index.ts";
@@ -22,6 +23,7 @@ const CALL_TIMEOUT_MS = 40_000;
 const SLOTS = 16;
 /** Deadlock and serialization failure: the transaction was undone and may be run again. */
 const RETRYABLE = new Set(["40P01", "40001"]);
+const ATTEMPTS = 6;
 
 /**
  * Opens (and migrates) a PostgreSQL database, shared by any number of replicas.
@@ -52,7 +54,9 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
       try {
         return await sql.begin((tx) => drive(tx, name, args, nextSlot++ % SLOTS));
       } catch (error) {
-        if (attempt === 4 || !RETRYABLE.has((error as { code?: string }).code ?? "")) throw error;
+        if (attempt === ATTEMPTS || !RETRYABLE.has((error as { code?: string }).code ?? "")) throw error;
+        // Those that locked each other out must not meet again at once.
+        await sleep(Math.random() * 20 * attempt);
       }
     }
   }

@@ -18,13 +18,14 @@ migrate();
 parentPort!.postMessage([]);
 
 function migrate(): void {
+  // The version is read inside the transaction: another process may be migrating at this moment.
+  db.exec("BEGIN IMMEDIATE");
   const version = (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
   for (const migration of pendingMigrations(version, DIALECT)) {
-    db.exec("BEGIN IMMEDIATE");
     for (const statement of migration.statements) db.exec(statement);
     db.exec(`PRAGMA user_version = ${migration.version}`);
-    db.exec("COMMIT");
   }
+  db.exec("COMMIT");
 }
 
 function failure(id: number, error: unknown): Reply {

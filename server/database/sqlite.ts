@@ -39,7 +39,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
     ping: async () => void reader.db.prepare("SELECT 1").get(),
     close: async () => {
       await writer.close();
-      reader.db.close();
+      if (reader.db.isOpen) reader.db.close();
     },
   };
 }
@@ -80,6 +80,8 @@ class Writer {
     worker.on("exit", () => {
       for (const waiter of this.#waiting.values()) waiter.reject(new DatabaseUnavailable("the database worker ended before it answered"));
       this.#waiting.clear();
+      // Who asked for these has just been told that they failed.
+      this.#batch = [];
       if (!this.#closed && this.#worker === worker) this.#worker = undefined as never;
     });
   }
@@ -126,6 +128,7 @@ class Writer {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
     this.#flush();
     this.#closed = true;
     if (!this.#worker) return;

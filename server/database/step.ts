@@ -8,7 +8,7 @@ export interface Step {
   readonly sql: string;
   readonly values: readonly Value[];
 }
-/** Yields one step, or several that don't depend on each other; gets the rows of the (last) step back. */
+/** Yields one step, or several that run in their order without waiting for each other's rows; gets the rows of the (last) step back. */
 export type Steps<R> = Generator<Step | Step[], R, Row[]>;
 /** @param slot spreads hot counters over several rows where many connections write (PostgreSQL); 0 on SQLite */
 export type Operation<A, R> = (args: A, slot: number) => Steps<R>;

@@ -49,9 +49,8 @@ export function* claimBlob(cache: string, blob: NewBlob): Steps<BlobLocation & {
 /** Gives references back; a blob without any is collected after the grace. */
 export function* releaseBlobs(ids: readonly number[], now: number): Steps<void> {
   // Ascending order: two transactions that release the same blobs can't lock each other out.
-  for (const id of ids.toSorted((a, b) => a - b)) {
-    yield step("UPDATE blobs SET refs = refs - 1, orphaned = CASE WHEN refs <= 1 THEN CAST(?2 AS BIGINT) ELSE NULL END WHERE id = ?1", id, now);
-  }
+  const steps = ids.toSorted((a, b) => a - b).map((id) => step("UPDATE blobs SET refs = refs - 1, orphaned = CASE WHEN refs <= 1 THEN CAST(?2 AS BIGINT) ELSE NULL END WHERE id = ?1", id, now));
+  if (steps.length > 0) yield steps;
 }
 
 export function* blobBytes(args: { blob: number }): Steps<Uint8Array | undefined> {

@@ -281,11 +281,18 @@ export function* expiredEntries(args: { now: number }): Steps<Entry[]> {
   return (yield* all(`${SELECT} WHERE e.expires IS NOT NULL AND e.expires <= ?1 ORDER BY e.expires LIMIT 500`, args.now)).map(entryOf);
 }
 
-/** The least recently used entries of one class of a cache, not used since `before`, at most 500. */
-export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number }): Steps<Entry[]> {
+/** A place in the order of eviction. */
+export interface EvictionCursor {
+  readonly accessed: number;
+  readonly id: number;
+}
+
+/** The least recently used entries of one class of a cache, not used since `before`, at most 500. @param args.after the last one of the page before */
+export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number; after?: EvictionCursor | undefined }): Steps<Entry[]> {
+  const { accessed, id } = args.after ?? { accessed: -1, id: -1 };
   const rows = yield* all(
-    `${SELECT} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 ORDER BY e.accessed LIMIT ?4`,
-    args.cache, flag(args.trusted), args.before, Math.min(args.limit, 500),
+    `${SELECT} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 AND (e.accessed, e.id) > (?4, ?5) ORDER BY e.accessed, e.id LIMIT ?6`,
+    args.cache, flag(args.trusted), args.before, accessed, id, Math.min(args.limit, 500),
   );
   return rows.map(entryOf);
 }

@@ -71,7 +71,9 @@ export function* expireKey(args: { id: string; expires: number }): Steps<KeyReco
 }
 
 export function* touchKeys(args: { uses: { id: string; at: number }[] }): Steps<void> {
-  if (args.uses.length > 0) yield args.uses.map((use) => step("UPDATE keys SET used = ?2 WHERE id = ?1", use.id, use.at));
+  // In order, as in everything that locks several rows.
+  const uses = args.uses.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  if (uses.length > 0) yield uses.map((use) => step("UPDATE keys SET used = ?2 WHERE id = ?1 AND (used IS NULL OR used < ?2)", use.id, use.at));
 }
 
 /** Revokes all session tokens of a run, or one by its jti, until the last of them has expired anyway. */

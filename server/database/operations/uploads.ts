@@ -114,17 +114,16 @@ export function* arrangeParts(
   const row = yield* first("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 RETURNING *", args.id, args.expires, args.now);
   if (!row) return { status: "gone" };
   const left = new Map((yield* all("SELECT name, blob, size FROM upload_parts WHERE upload = ?1", args.id)).map((part) => [part["name"] as string, part]));
-  const renames: Step[] = [];
+  const placed: Step[] = [];
   for (const [position, { from, to }] of args.places.entries()) {
-    const name = from.find((one) => left.has(one));
-    if (name === undefined) return { status: "missing", part: to };
-    left.delete(name);
-    renames.push(step("UPDATE upload_parts SET name = ?3, position = ?4 WHERE upload = ?1 AND name = ?2", args.id, name, to, position));
+    const part = left.get(from.find((one) => left.has(one)) ?? "");
+    if (part === undefined) return { status: "missing", part: to };
+    left.delete(part["name"] as string);
+    placed.push(step("INSERT INTO upload_parts (upload, name, position, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)", args.id, to, position, part["blob"]!, part["size"]!));
   }
+  // Written anew: parts may swap names, so no order of renames would do.
+  yield [step("DELETE FROM upload_parts WHERE upload = ?1", args.id), ...placed];
   const unused = [...left.values()];
-  // Before the renames, which may need their names.
-  if (unused.length > 0) yield unused.map((part) => step("DELETE FROM upload_parts WHERE upload = ?1 AND name = ?2", args.id, part["name"] as string));
-  if (renames.length > 0) yield renames;
   if (unused.length === 0) return { status: "arranged" };
   yield* releaseBlobs(unused.map((part) => part["blob"] as number), args.now);
   const { cache, trusted } = uploadOf(row);
@@ -132,7 +131,12 @@ export function* arrangeParts(
   return { status: "arranged" };
 }
 
-export type CommitResult = PutResult | { readonly status: "gone" } | { readonly status: "missing"; readonly part: string } | { readonly status: "size" | "large"; readonly size: number };
+export type CommitResult =
+  | PutResult
+  | { readonly status: "gone" }
+  | { readonly status: "missing"; readonly part: string }
+  | { readonly status: "size"; readonly size: number }
+  | { readonly status: "large"; readonly size: number };
 
 /**
  * Turns an upload into an entry by listing its parts, without moving a byte. Parts that are not listed are dropped.
