@@ -13,6 +13,9 @@ export interface Lookup {
   readonly slot: Slot;
 }
 
+/** Look-ups by id kept; the oldest goes first. */
+const MAX_BY_ID = 20_000;
+
 export interface Search {
   readonly key: string;
   /** Prefixes, in order of preference, tried after the exact key. */
@@ -40,6 +43,8 @@ export class Catalog {
   readonly #database: Database;
   readonly #recent: RecentEntries;
   readonly #journal: Journal;
+  /** Look-ups by id, each true while its slot is live. */
+  readonly #byId = new Map<number, Lookup>();
 
   constructor(database: Database, recent: RecentEntries, journal: Journal) {
     this.#database = database;
@@ -104,6 +109,8 @@ export class Catalog {
 
   /** The entry a signed URL names (its signature has said that the holder may read it), with the slot of its name. @throws readFailure */
   byId(id: number): MaybePromise<Lookup> {
+    const known = this.#byId.get(id);
+    if (known?.slot.live && alive(known.entry)) return known;
     try {
       const read = this.#database.read("entryById", { id });
       return read instanceof Promise ? read.then((entry) => this.#named(entry), (error: unknown) => Promise.reject(readFailure(error))) : this.#named(read);
@@ -116,7 +123,11 @@ export class Catalog {
     if (!alive(entry)) return { entry: undefined, slot: { live: false, scopes: new Map() } };
     const slot = this.#recent.slot(slotName(entry.cache, entry.keyspace, entry.key, entry.version));
     slot.scopes.set(entry.scope, entry);
-    return { entry, slot };
+    const lookup = { entry, slot };
+    this.#byId.delete(entry.id);
+    if (this.#byId.size >= MAX_BY_ID) this.#byId.delete(this.#byId.keys().next().value!);
+    if (slot.live) this.#byId.set(entry.id, lookup);
+    return lookup;
   }
 
   /** Names in the grant's read scopes, newest first, at most 500 a page. */

@@ -2,12 +2,14 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startServer, type TestServer } from "../fixtures/server.ts";
 import { run } from "../fixtures/tools.ts";
 import { npmClients } from "./tools.ts";
 
 const MiB = 1024 * 1024;
+const DRIVER = fileURLToPath(new URL("./actions-cache.mjs", import.meta.url));
 
 let server: TestServer;
 let modules: string;
@@ -65,8 +67,7 @@ class Job {
 
   async #call(call: "save" | "restore", what: object): Promise<Done> {
     const began = performance.now();
-    const driver = path.join(import.meta.dirname, "actions-cache.mjs");
-    const { stdout } = await run(process.execPath, [driver, this.#library, call, JSON.stringify(what)], {
+    const { stdout } = await run(process.execPath, [DRIVER, this.#library, call, JSON.stringify(what)], {
       cwd: this.workspace, timeout: 120_000, maxBuffer: 16 * MiB,
       env: { PATH: process.env["PATH"], HOME: this.workspace, GITHUB_WORKSPACE: this.workspace, RUNNER_TEMP: home, GITHUB_REF: "refs/heads/main", ...this.#env },
     });
