@@ -5,8 +5,11 @@ probe_start() {
   local data log group url
   data=$(mktemp -d "$scratch/start.XXXX")
   log=$data/log
-  # A process group of its own, so that what npm starts is ended with it.
-  STOWHOUSE_LISTEN=127.0.0.1:0 STOWHOUSE_DATA=$data setsid npm start >"$log" 2>&1 &
+  # Job control gives it a process group of its own, so that what npm starts is ended with it.
+  : >"$log"
+  set -m
+  STOWHOUSE_LISTEN=127.0.0.1:0 STOWHOUSE_DATA=$data npm start >"$log" 2>&1 &
+  set +m
   group=$!
   trap "kill -KILL -- -$group 2>/dev/null || true" EXIT
   within 30 settled "$group" "$log" || true
