@@ -26,6 +26,7 @@ import { protocols as allProtocols } from "./protocols/index.ts";
 import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
 import { openFilesystem } from "./storage/filesystem.ts";
 import { StoragePlacement } from "./storage/placement.ts";
+import { openReadCache } from "./storage/read-cache.ts";
 import { assertOwnDirectory } from "./storage/marker.ts";
 import type { BlobStore } from "./storage/store.ts";
 
@@ -67,10 +68,11 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const log = dependencies.log ?? new Log(logLevel(config.log.level));
   const metrics = new Metrics();
   const database = await openDatabase(config);
-  const stores = await openStores(config, database, metrics);
+  const origins = await openStores(config, database, metrics);
+  const stores = await openReadCaches(config, origins, metrics);
   const placement = new StoragePlacement(stores, (cache) => core.caches.require(cache));
   const core: Core = createCore({
-    database, stores, placement,
+    database, stores, origins, placement,
     caches: Object.entries(config.caches).map(([name, settings]): Cache => ({ ...settings, name })),
     inlineLimit: config.inlineLimit,
     bodyMemory: config.memory.bodies,
@@ -149,6 +151,17 @@ async function openStores(config: Config, database: Database, metrics: Metrics):
   const stores = new Map<string, BlobStore>();
   for (const [name, storage] of Object.entries(config.storages)) {
     stores.set(name, metrics.metered(name, storage.type === "s3" ? await openBucket(config, storage) : await openDirectory(config, name, storage.path!, database), storage.redirect));
+  }
+  return stores;
+}
+
+/** The same storages, with a read cache in front of those that are to have one. */
+async function openReadCaches(config: Config, origins: ReadonlyMap<string, BlobStore>, metrics: Metrics): Promise<Map<string, BlobStore>> {
+  const stores = new Map(origins);
+  for (const [name, { readCache }] of Object.entries(config.storages)) {
+    if (readCache.size === 0) continue;
+    const cached = await openReadCache(origins.get(name)!, { path: readCache.path!, size: readCache.size, minFree: config.eviction.minFree, onRead: metrics.readCache(name) });
+    stores.set(name, cached);
   }
   return stores;
 }

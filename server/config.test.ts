@@ -27,7 +27,7 @@ describe("nothing given", () => {
   test("serves on loopback with SQLite and files below ./data", () => {
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 8420 });
     expect(config.database).toEqual({ type: "sqlite", path: "data/stowhouse.db", maxConnections: 10 });
-    expect(config.storages).toEqual({ default: { type: "filesystem", path: "data/blobs", redirect: false } });
+    expect(config.storages).toEqual({ default: { type: "filesystem", path: "data/blobs", redirect: false, readCache: { size: 0 } } });
   });
 
   test("has the default cache, in bytes, milliseconds and fractions", () => {
@@ -120,6 +120,8 @@ describe("a wrong field is refused with its path, what was found and what was ex
     ["storages.fast.path: is missing; each filesystem storage needs a directory of its own", { storages: { fast: {} } }],
     ["storages.b.path: is the directory of storage a too", { storages: { a: { path: "/x" }, b: { path: "/x/" } } }],
     ["storages.a.s3: is missing; type s3 needs it", { storages: { a: { type: "s3" } } }],
+    ["storages.default.readCache: is only for type s3", { storages: { default: { readCache: { size: "1GiB" } } } }],
+    ["storages.b.readCache.path: is the directory of storage a too", { storages: { a: { path: "/x" }, b: { type: "s3", s3: { bucket: "b" }, readCache: { size: "1GiB", path: "/x/" } } } }],
     ["storages.a.s3.bucket: is missing;", { storages: { a: { type: "s3", s3: {} } } }],
     ["database.url: is missing; type postgres needs it", { database: { type: "postgres" } }],
     ["database.url: expected postgres://user:password@host:port/database", { database: { type: "postgres", url: "mysql://x" } }],

@@ -27,6 +27,8 @@ export class Metrics implements Meter {
   readonly #storageSeconds = new Histogram({
     name: "stowhouse_storage_operation_duration_seconds", help: "Time of calls to storages.", labelNames: ["storage", "op"], buckets: SECONDS, registers: [this.registry],
   });
+  readonly #cacheReads = this.#counter("stowhouse_read_cache_requests_total", "Blobs opened through a storage's read cache.", ["storage", "result"]);
+  readonly #cacheBytes = this.#counter("stowhouse_read_cache_bytes_total", "Bytes read through a storage's read cache.", ["storage", "result"]);
   readonly #flushes: (() => void)[] = [];
 
   constructor() {
@@ -95,6 +97,14 @@ export class Metrics implements Meter {
     gauge("stowhouse_database_up", "Whether the database answers.", [], async (g) => {
       g.set(await core.database.ping().then(() => 1, () => 0));
     });
+  }
+
+  /** Counts what a storage's read cache is asked for. */
+  readCache(storage: string): (result: "hit" | "miss", bytes: number) => void {
+    return (result, bytes) => {
+      this.#cacheReads.labels(storage, result).inc();
+      this.#cacheBytes.labels(storage, result).inc(bytes);
+    };
   }
 
   /** The same store, with every call counted and timed. @param presign whether it may hand out URLs of its own */

@@ -4,6 +4,7 @@
  */
 export const BOUNDS: Readonly<Record<string, readonly [least: string, largest: string]>> = {
   inlineLimit: ["0", "1MiB"],
+  "storages.<name>.readCache.size": ["0", "1PiB"],
   "storages.<name>.s3.partSize": ["5MiB", "64MiB"],
   "storages.<name>.s3.connectTimeout": ["100ms", "5m"],
   "storages.<name>.s3.requestTimeout": ["1s", "1h"],

@@ -54,9 +54,20 @@ function checkDatabase({ data, database }: Declared, problems: Problems): void {
 function checkStorages({ data, storages }: Declared, problems: Problems): void {
   if (Object.keys(storages).length === 0) problems.add("storages", "expected at least one storage");
   const paths = new Map<string, string>();
+  const checkDirectory = (directory: string, name: string, path: string) => {
+    const key = join(directory, ".");
+    const other = paths.get(key);
+    if (other !== undefined) problems.add(path, `is the directory of storage ${other} too`);
+    paths.set(key, name);
+  };
   for (const [name, storage] of Object.entries(storages)) {
     const path = `storages.${name}`;
+    const { readCache } = storage;
     if (storage.type === "s3") {
+      if (readCache.size > 0) {
+        readCache.path ??= join(data, "read-cache", name);
+        checkDirectory(readCache.path, name, `${path}.readCache.path`);
+      }
       if (storage.s3 === undefined) problems.add(`${path}.s3`, "is missing; type s3 needs it");
       else for (const { field, message } of s3Problems(storage.s3)) problems.add(`${path}.s3.${field}`, message);
       if (storage.path !== undefined) problems.add(`${path}.path`, "is only for type filesystem");
@@ -64,14 +75,13 @@ function checkStorages({ data, storages }: Declared, problems: Problems): void {
     }
     if (storage.s3 !== undefined) problems.add(`${path}.s3`, "is only for type s3");
     if (storage.redirect) problems.add(`${path}.redirect`, "is only for type s3");
+    if (readCache.size > 0 || readCache.path !== undefined) problems.add(`${path}.readCache`, "is only for type s3");
     if (name === "default") storage.path ??= join(data, "blobs");
     if (storage.path === undefined) {
       problems.add(`${path}.path`, "is missing; each filesystem storage needs a directory of its own");
       continue;
     }
-    const other = paths.get(join(storage.path, "."));
-    if (other !== undefined) problems.add(`${path}.path`, `is the directory of storage ${other} too`);
-    paths.set(join(storage.path, "."), name);
+    checkDirectory(storage.path, name, `${path}.path`);
   }
 }
 

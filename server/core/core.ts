@@ -18,6 +18,8 @@ import { Uploads, type UploadLimits } from "./uploads.ts";
 export interface CoreOptions {
   readonly database: Database;
   readonly stores: ReadonlyMap<string, BlobStore>;
+  /** The same ones without caches in front, whose copies would hide from repair what is lost. */
+  readonly origins: ReadonlyMap<string, BlobStore>;
   readonly placement: Placement;
   readonly caches: readonly Cache[];
   /** Bodies up to this size live in the database, bytes. */
@@ -73,7 +75,7 @@ export function createCore(options: CoreOptions): Core {
   const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, options.maintenance, options.onError);
   return {
     database, caches, catalog, bodies, uploads, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
-    repair: (how) => repair({ database, catalog, stores, grace: options.maintenance.grace }, how),
+    repair: (how) => repair({ database, catalog, stores: options.origins, grace: options.maintenance.grace }, how),
     close: async () => {
       await maintenance.stop();
       await journal.close();

@@ -27,7 +27,7 @@ interface Slot extends Handle {
  * once, and a read under way would return another file's bytes.
  */
 export class Handles {
-  readonly #layout: Layout;
+  readonly #layout: Pick<Layout, "file">;
   readonly #limit: number;
   readonly #slots = new Map<string, Slot>();
   readonly #timer: NodeJS.Timeout;
@@ -37,7 +37,7 @@ export class Handles {
    * @param idle milliseconds after which an unused file is closed: another server may have deleted it, and its space is
    * free only then
    */
-  constructor(layout: Layout, limit: number, idle: number) {
+  constructor(layout: Pick<Layout, "file">, limit: number, idle: number) {
     this.#layout = layout;
     this.#limit = limit;
     this.#timer = setInterval(() => this.#closeIdle(), idle);
