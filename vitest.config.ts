@@ -17,6 +17,7 @@ export default defineConfig({
       suite("postgres", 2 * MINUTE),
       suite("crash", 30 * MINUTE),
       suite("faults", 10 * MINUTE),
+      suite("fuzz", 10 * MINUTE),
     ],
   },
 });

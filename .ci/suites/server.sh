@@ -8,4 +8,5 @@ tests s3
 tests postgres
 tests crash
 tests faults
+tests fuzz
 check "bench (a short one: it runs; the figures mean nothing here)" npm run bench -- --rounds 1 --seconds 1 --entries 20000
