@@ -40,7 +40,7 @@ export class ManagedCaches {
     this.declarations = declarations;
     this.#core = core;
     this.#log = log;
-    this.#timer = setInterval(() => this.work(), RELOAD_MS).unref();
+    this.#timer = setInterval(() => void this.work(), RELOAD_MS).unref();
   }
 
   /** The caches of the index, those that are being removed too. */
@@ -81,14 +81,15 @@ export class ManagedCaches {
     if (!row || row.settings === null) throw errors.noCache();
     await this.#core.database.write("putCache", { name, settings: null, now: Date.now() });
     this.#drop(name);
-    this.work();
+    void this.work();
   }
 
-  /** Learns what others changed and goes on removing; one at a time, in the background. */
-  work(): void {
+  /** Learns what others changed and goes on removing what was deleted; one at a time. Never rejects. */
+  work(): Promise<void> {
     this.#working ??= this.#work()
-      .catch((error: unknown) => this.#stop.signal.aborted || this.#log.warn("caches could not be read again; it is tried again", { cause: String(error) }))
-      .then(() => void (this.#working = undefined));
+      .catch((error: unknown) => void (this.#stop.signal.aborted || this.#log.warn("caches could not be read again; it is tried again", { cause: String(error) })))
+      .finally(() => (this.#working = undefined));
+    return this.#working;
   }
 
   async close(): Promise<void> {
@@ -133,6 +134,7 @@ export async function loadCaches(core: Core, declarations: CacheDeclarations, lo
   const caches = new ManagedCaches(core, declarations, log);
   try {
     await caches.reload();
+    void caches.work();
   } catch (error) {
     await caches.close();
     throw error;
