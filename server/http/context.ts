@@ -34,6 +34,8 @@ export class RequestContext {
   grant: Grant | undefined;
   /** When the credential ends, ms. */
   until = Infinity;
+  /** The epoch of credentials and caches its rights were found in. */
+  epoch = 0;
   actor = "";
   cache = "";
   result: Result = "ok";

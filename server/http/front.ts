@@ -55,11 +55,15 @@ export class Front {
     const { stow, raw } = request;
     // Other clients than those on loopback are counted against their limit, which Fastify's way does.
     if (!this.#parts.enabled || !slot.live || raw.method !== "GET" || !isLoopback(stow.address) || stow.credential?.kind === "anonymous" || entry.expires !== null) return;
-    const key = keyOf(raw);
+    // What was allowed under an earlier epoch may have been forbidden while the body was fetched.
+    const { epoch } = stow;
+    if (epoch !== this.#parts.epoch()) return;
+    // As the client sent it: by now the router has taken the cache's prefix off `raw.url`.
+    const key = keyOf(raw, request.originalUrl);
     this.#drop(key);
     this.#answers.set(key, {
       entry, slot, body, headers: Object.entries(headers).flatMap(([name, value]) => [name, String(value)]), grant: options.grant, actor: stow.actor, cache: stow.cache,
-      protocol: stow.protocol, config: stow.config, until: Math.min(options.until ?? Infinity, stow.until), epoch: this.#parts.epoch(),
+      protocol: stow.protocol, config: stow.config, until: Math.min(options.until ?? Infinity, stow.until), epoch,
       account: undefined,
     });
     this.#bytes += body.length;
@@ -72,7 +76,7 @@ export class Front {
   /** True when the request was answered here. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     if (request.method !== "GET" || this.#answers.size === 0) return false;
-    const key = keyOf(request);
+    const key = keyOf(request, request.url!);
     const answer = this.#answers.get(key);
     if (!answer) return false;
     const { headers } = request;
@@ -106,6 +110,6 @@ export class Front {
   }
 }
 
-function keyOf(request: IncomingMessage): string {
-  return `${request.headers.authorization ?? ""}\n${request.headers.host ?? ""}\n${request.url}`;
+function keyOf({ headers }: IncomingMessage, url: string): string {
+  return `${headers.authorization ?? ""}\n${headers.host ?? ""}\n${url}`;
 }

@@ -57,6 +57,7 @@ export function createHttpServer(options: ServerOptions, parts: ServerParts): Fa
   app.addHook("onRequest", (request, reply, done) => {
     const ctx = new RequestContext(request.ip, cachePrefix(request.raw), reply.raw);
     request.stow = ctx;
+    ctx.epoch = auth.epoch;
     const config = request.routeOptions.config as RouteConfig | undefined;
     if (config?.op !== undefined) {
       ctx.config = config;
