@@ -179,11 +179,12 @@ async function openBucket(config: Config, storage: StorageSettings): Promise<Blo
 }
 
 function openIdentity(config: Config, database: Database): Promise<Identity> {
-  const { adminKey, writeKey, readKey, issuer, github, githubRuntime } = config.auth;
+  const { adminKey, writeKey, readKey, issuer, github, githubRuntime, sessionLifetime, maxSessionLifetime } = config.auth;
   return Identity.open({
     database,
     fixedKeys: { admin: adminKey, write: writeKey, read: readKey },
     issuer,
+    lifetimes: { default: Math.floor(sessionLifetime / 1000), max: Math.floor(maxSessionLifetime / 1000) },
     github: github.audience ? { issuer: github.issuer, audience: github.audience, rules: github.rules, runtimeTokens: githubRuntime.enabled, jwks: { timeout: github.jwksTimeout } } : undefined,
   });
 }

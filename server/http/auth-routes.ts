@@ -7,7 +7,7 @@ import type { Identity, Session } from "../identity/identity.ts";
 import type { Auth } from "./auth.ts";
 import type { RequestContext } from "./context.ts";
 
-const Lifetime = Type.Optional(Type.Integer({ minimum: 1, maximum: 21_600, description: "Seconds the token shall be good for." }));
+const Lifetime = Type.Optional(Type.Integer({ minimum: 1, maximum: 21_600, description: "Seconds the token shall be good for; the server's own limit may give less." }));
 const Token = Type.String({ minLength: 1, maxLength: 16_384 });
 const SessionAnswer = Type.Object({
   token: Type.String({ description: "The session token." }),

@@ -79,6 +79,19 @@ describe("a job on GitHub", () => {
     expect(await life(1e9)).toBeLessThanOrEqual(6 * 3_600_000);
   });
 
+  test("gets the lifetimes this server gives, and never more than six hours", async () => {
+    const strict = await server({}, { lifetimes: { default: 300, max: 600 } });
+    const life = async (seconds?: number) => (await strict.exchangeGithub(await issuer.idToken(), seconds)).expires - Date.now();
+    expect(await life()).toBeLessThanOrEqual(300_000);
+    expect(await life()).toBeGreaterThan(290_000);
+    expect(await life(1e9)).toBeLessThanOrEqual(600_000);
+    expect(await life(1e9)).toBeGreaterThan(590_000);
+    const lax = await server({}, { lifetimes: { default: 1e9, max: 1e9 } });
+    const session = await lax.exchangeGithub(await issuer.idToken());
+    expect(session.expires).toBeLessThanOrEqual(Date.now() + 6 * 3_600_000);
+    await grantOf(session.token, lax);
+  });
+
   test("is not let in by default: without rules nobody is, and the issuer isn't even asked", async () => {
     const fresh = await server({ rules: [] });
     const before = issuer.fetches;

@@ -8,7 +8,7 @@ import { fixedKeys, type FixedKeys } from "./fixed-keys.ts";
 import { GithubTokens } from "./github.ts";
 import type { JwksLimits } from "./jwks.ts";
 import { Keys } from "./keys.ts";
-import { narrow, sessionEnd, type NarrowRequest } from "./narrow.ts";
+import { LIFETIMES, narrow, sessionEnd, type Lifetimes, type NarrowRequest } from "./narrow.ts";
 import { checkRules, decide, type Decision, type GithubIdentity, type Refused, type Rule } from "./rules.ts";
 import { newSessionId, parseSessionId, RUN_ID, sessionOf } from "./session-id.ts";
 import { MAX_LIFETIME, sharedSecret, Tokens } from "./tokens.ts";
@@ -20,6 +20,8 @@ export interface IdentityOptions {
   readonly signingKeys?: readonly string[] | undefined;
   /** The `iss` of session tokens. */
   readonly issuer?: string | undefined;
+  /** How long session tokens live; never more than six hours. Default: one hour, and at most six. */
+  readonly lifetimes?: Lifetimes | undefined;
   /** Without it, or without rules, no GitHub identity is accepted. */
   readonly github?: GithubOptions | undefined;
 }
@@ -51,6 +53,7 @@ export class Identity {
   readonly #github: GithubTokens | undefined;
   readonly #rules: readonly Rule[];
   readonly #runtimeTokens: boolean;
+  readonly #lifetimes: Lifetimes;
 
   /** @throws config */
   static async open(options: IdentityOptions): Promise<Identity> {
@@ -65,6 +68,7 @@ export class Identity {
     this.#database = database;
     this.#rules = github?.rules ?? [];
     this.#runtimeTokens = github?.runtimeTokens ?? false;
+    this.#lifetimes = options.lifetimes ?? LIFETIMES;
     this.#github = github && new GithubTokens(github);
     this.#tokens = new Tokens(options.issuer ?? "stowhouse", secrets);
     const fixed = fixedKeys(options.fixedKeys ?? {}, fixedSecret);
@@ -73,12 +77,12 @@ export class Identity {
   }
 
   /**
-   * A session for an OIDC id token, by the rules. @param lifetime seconds, at most six hours
+   * A session for an OIDC id token, by the rules. @param lifetime seconds
    * @throws tokenInvalid, identityRefused, identityUnavailable, badRequest
    */
   async exchangeGithub(idToken: string, lifetime?: number): Promise<Session> {
     const identity = oidcIdentity(await this.#requireGithub().verifyIdToken(idToken));
-    return this.#open(identity, decide(identity, this.#rules), sessionEnd(lifetime));
+    return this.#open(identity, decide(identity, this.#rules), sessionEnd(this.#lifetimes, lifetime));
   }
 
   /**
@@ -87,17 +91,17 @@ export class Identity {
    * @throws tokenInvalid, identityRefused, identityUnavailable, badRequest
    */
   async exchangeRuntime(token: string, lifetime?: number): Promise<Session> {
-    if (!this.#runtimeTokens) throw errors.identityRefused("", { cause: "auth.github.runtimeTokens is off" });
+    if (!this.#runtimeTokens) throw errors.identityRefused("", { cause: "auth.githubRuntime.enabled is false" });
     const claims = await this.#requireGithub().verifyRuntimeToken(token);
     const access = parseAccess(claims["ac"]);
     const identity = runtimeIdentity(claims, access);
     const decision = decide(identity, this.#rules.map((rule) => ({ ...rule, sharedScope: undefined })));
-    return this.#open(identity, "refused" in decision ? decision : limitTo(decision, identity, access), sessionEnd(lifetime, claims.exp! * 1000));
+    return this.#open(identity, "refused" in decision ? decision : limitTo(decision, identity, access), sessionEnd(this.#lifetimes, lifetime, claims.exp! * 1000));
   }
 
   /** Turns a credential into a session with fewer rights or a shorter life. @throws noCache, badRequest */
   async narrow(credential: Credential, cache: CacheView, request: NarrowRequest): Promise<Session> {
-    return this.#mint(narrow(credential, cache, request));
+    return this.#mint(narrow(credential, cache, request, this.#lifetimes));
   }
 
   /** Ends all sessions of a GitHub run, those still to come as well, for as long as one could live. @throws badRequest */

@@ -106,6 +106,15 @@ test("no session lives longer than six hours or than its parent", () => {
   expect(narrow(writeKey({ expires }), views[0]!, {}).expires).toBeLessThanOrEqual(expires);
 });
 
+test("a session's life is the server's default, or what its holder asks for up to the server's limit", () => {
+  const life = (lifetime?: number) => narrow(writeKey(), views[0]!, { lifetime }, { default: 300, max: 600 }).expires - Date.now();
+  expect(life()).toBeGreaterThan(298_000);
+  expect(life()).toBeLessThanOrEqual(300_000);
+  expect(life(10)).toBeLessThanOrEqual(10_000);
+  expect(life(100_000)).toBeGreaterThan(598_000);
+  expect(life(100_000)).toBeLessThanOrEqual(600_000);
+});
+
 test.each([0, -1, Number.NaN])("a lifetime of %d seconds is refused", (lifetime) => {
   expect(() => narrow(writeKey(), views[0]!, { lifetime })).toThrow(expect.objectContaining({ code: "STOW_BAD_REQUEST" }));
 });

@@ -7,8 +7,7 @@ import type { SessionRights } from "./credential.ts";
 import { formatAccess } from "./access.ts";
 import { newTokenId, parseSessionId, sessionOf } from "./session-id.ts";
 
-/** Seconds. */
-export const DEFAULT_LIFETIME = 60 * 60;
+/** No session lives longer, whatever the configuration says; seconds. */
 export const MAX_LIFETIME = 6 * 60 * 60;
 /** `nbf` lies so far back that a client or a replica whose clock is slow takes the token, seconds. */
 const BACKDATED = 60;
