@@ -23,7 +23,7 @@ async function ask(servers: Servers) {
     },
     (problem) => problems.push(problem),
   );
-  return { text: found?.value, from: found?.server, problems: problems.map(({ message, unreachable }) => [message, unreachable]), ms: performance.now() - started };
+  return { text: found?.value, from: found?.server, problems: problems.map(({ kind, message }) => [kind, message]), ms: performance.now() - started };
 }
 
 describe("several servers", () => {
@@ -46,14 +46,14 @@ describe("several servers", () => {
 
   it("step in for one that is dead, which then costs nothing for a while", async () => {
     const servers = new Servers(list(await loopback.dead(), await loopback.http(says("found"))));
-    expect(await ask(servers)).toMatchObject({ text: "found", problems: [["connection refused", true]] });
-    expect(await ask(servers)).toMatchObject({ text: "found", problems: [["it failed a moment ago and is left alone for a while", true]] });
+    expect(await ask(servers)).toMatchObject({ text: "found", problems: [["dead", "connection refused"]] });
+    expect(await ask(servers)).toMatchObject({ text: "found", problems: [["resting", "it failed a moment ago and is left alone for a while"]] });
   });
 
   it("step in for one that hangs, which costs the patience once", async () => {
     const servers = new Servers(list(await loopback.hanging(), await loopback.http(says("found"))));
     const first = await ask(servers);
-    expect(first).toMatchObject({ text: "found", problems: [["no answer within 300 ms", true]] });
+    expect(first).toMatchObject({ text: "found", problems: [["dead", "no answer within 300 ms"]] });
     expect(first.ms).toBeGreaterThan(290);
     expect((await ask(servers)).ms).toBeLessThan(250);
   });
@@ -71,7 +71,7 @@ describe("several servers", () => {
 
   it("that refuse are not dead", async () => {
     const servers = new Servers(list(await loopback.http((_, response) => void response.writeHead(403).end("forbidden"))));
-    for (let i = 0; i < 5; i++) expect(await ask(servers)).toMatchObject({ text: undefined, problems: [["403 forbidden", false]] });
+    for (let i = 0; i < 5; i++) expect(await ask(servers)).toMatchObject({ text: undefined, problems: [["refused", "403 forbidden"]] });
   });
 
   it("that are none have nothing", async () => {

@@ -59,8 +59,8 @@ export class Server {
 export interface Problem {
   readonly server: Server;
   readonly message: string;
-  /** Whether it did not answer, rather than answer that it won't. */
-  readonly unreachable: boolean;
+  /** `dead`: it did not answer. `resting`: it was left out, because it failed moments ago. `refused`: it answered that it won't. */
+  readonly kind: "dead" | "resting" | "refused";
 }
 
 export interface Found<T> {
@@ -83,14 +83,14 @@ export class Servers {
   async first<T>(ask: (server: Server) => Promise<T | undefined>, onProblem: (problem: Problem) => void = () => {}): Promise<Found<T> | undefined> {
     for (const server of this.all) {
       if (!server.breaker.take()) {
-        onProblem({ server, message: "it failed a moment ago and is left alone for a while", unreachable: true });
+        onProblem({ server, message: "it failed a moment ago and is left alone for a while", kind: "resting" });
         continue;
       }
       try {
         const value = await ask(server);
         if (value !== undefined) return { value, server };
       } catch (error) {
-        onProblem({ server, message: (error as Error).message, unreachable: error instanceof ExchangeError });
+        onProblem({ server, message: (error as Error).message, kind: error instanceof ExchangeError ? "dead" : "refused" });
       } finally {
         server.breaker.release();
       }

@@ -82,6 +82,7 @@ export const errors = {
   unreachable: define("STOW_UNREACHABLE", 503, "readFailure", "No Stowhouse server answers at %s. Start one with `stowhouse serve`, or name another with --server or STOWHOUSE_SERVER."),
   noAnswer: define("STOW_NO_ANSWER", 503, "readFailure", "The server did not finish its answer: %s. Its log may say why."),
   config: define("STOW_CONFIG", 500, "badRequest", "The configuration is not valid: %s"),
+  incomplete: define("STOW_INCOMPLETE", 500, "notFound", "Not all was done: %s."),
 } as const;
 
 /** Errors of the operating system, of SQLite and of S3 that mean "no space left". */

@@ -31,23 +31,23 @@ export function settingsPath(home: string): string {
   return join(home, ".config", "nip", "remote-cache.json");
 }
 
-/** The file's content; empty when there is none. @throws badRequest for one that is not as it should be, saying where */
+/** The file's content; empty when there is none. @throws config for one that is not as it should be, saying where */
 export function readSettingsFile(path: string): SettingsFile {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw errors.badRequest(`${path} can't be read (${(error as Error).message})`);
+    throw errors.config(`${path} can't be read (${(error as Error).message})`);
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw errors.badRequest(`${path} is not JSON (${(error as Error).message})`);
+    throw errors.config(`${path} is not JSON (${(error as Error).message})`);
   }
   const wrong = checkSettings(value);
-  if (wrong !== undefined) throw errors.badRequest(`${path}: ${wrong}`);
+  if (wrong !== undefined) throw errors.config(`${path}: ${wrong}`);
   return value as SettingsFile;
 }
 
@@ -71,7 +71,7 @@ const flag: Check = (value) => (typeof value === "boolean" ? undefined : "expect
 const number = (least: number, most: number): Check => (value) => (typeof value === "number" && value >= least && value <= most ? undefined : `expected a number from ${least} to ${most}`);
 
 /** What is wrong with a server's URL, if anything. An empty one is nip's way to say none. */
-export const url: Check = (value) => {
+export const checkUrl: Check = (value) => {
   const parsed = typeof value === "string" ? URL.parse(value) : null;
   if (value === "" || (parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !parsed.search && !parsed.hash)) return undefined;
   return "expected a URL like https://cache.example.com";
@@ -89,13 +89,18 @@ const fields = (known: Readonly<Record<string, Check>>): Check => (value) => {
 
 const list = (check: Check): Check => (value) => {
   if (!Array.isArray(value)) return "expected a list";
-  return value.map((item: unknown, index) => [index, check(item)] as const).flatMap(([index, wrong]) => wrong ?? [] ? [`[${index}]: ${wrong}`] : [])[0];
+  for (const [index, item] of value.entries()) {
+    const wrong = check(item);
+    if (wrong !== undefined) return `[${index}]: ${wrong}`;
+  }
+  return undefined;
 };
 
 const POLICY_CHECKS = { uploadOnBuild: flag, downloadBeforeBuild: flag, fallbackToLocal: flag, retryAttempts: number(0, 100), retryDelay: number(0, 3600) };
-const server: Check = (value) => fields({ url, priority: number(-1_000_000, 1_000_000), apiKey: text, enabled: flag })(value) ?? (typeof (value as { url?: unknown }).url === "string" ? undefined : "url: expected a URL");
+const server: Check = (value) =>
+  fields({ url: checkUrl, priority: number(-1_000_000, 1_000_000), apiKey: text, enabled: flag })(value) ?? ((value as { url?: unknown }).url ? undefined : "url: expected a URL");
 
 /** What is wrong with a settings file's content, with the field's path; undefined when nothing is. */
 export const checkSettings: Check = fields({
-  url, apiKey: text, timeout: number(1, 86_400), enabled: flag, servers: list(server), policies: fields(POLICY_CHECKS), localDirectory: text,
+  url: checkUrl, apiKey: text, timeout: number(1, 86_400), enabled: flag, servers: list(server), policies: fields(POLICY_CHECKS), localDirectory: text,
 });
