@@ -1,3 +1,4 @@
+import { ARCHIVES } from "./archives.ts";
 import type { Database } from "../database/database.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Caches } from "./caches.ts";
@@ -12,7 +13,8 @@ const BATCH = 20;
 
 /**
  * Joins the parts of large bodies into one object, where the storage can hand out URLs: only one object can be redirected
- * to. Reads go on from the parts until the entry points at the joined blob, and for the grace after that.
+ * to. Archives stay as they are: they share their parts. Reads go on from the parts until the entry points at the joined blob,
+ * and for the grace after that.
  */
 export class Compaction {
   readonly #database: Database;
@@ -35,7 +37,7 @@ export class Compaction {
     let joined = 0;
     for (const cache of this.#caches.list()) {
       if (!this.#redirects(cache.name)) continue;
-      const entries = await this.#database.scan("partedEntries", { cache: cache.name, minSize: MIN_SIZE, before: Date.now() - minAge, limit: BATCH });
+      const entries = await this.#database.scan("partedEntries", { cache: cache.name, except: ARCHIVES.name, minSize: MIN_SIZE, before: Date.now() - minAge, limit: BATCH });
       for (const entry of entries) if (await this.#join(entry)) joined++;
     }
     return joined;

@@ -2,6 +2,7 @@ import type { Database } from "../database/database.ts";
 import type { AuditRecord } from "../database/operations/audit.ts";
 import type { BlobStore } from "../storage/store.ts";
 import { Ages } from "./ages.ts";
+import { Archives } from "./archives.ts";
 import { Bodies, type Placement } from "./bodies.ts";
 import { Caches, type Cache } from "./caches.ts";
 import { Catalog } from "./catalog.ts";
@@ -45,6 +46,7 @@ export interface Core {
   readonly catalog: Catalog;
   readonly bodies: Bodies;
   readonly uploads: Uploads;
+  readonly archives: Archives;
   readonly quota: Quota;
   readonly journal: Journal;
   readonly ages: Ages;
@@ -64,6 +66,7 @@ export function createCore(options: CoreOptions): Core {
   const quota = new Quota(database);
   const bodies = new Bodies({ database, catalog, caches, placement: options.placement, quota, journal, inlineLimit: options.inlineLimit, ramBytes: options.bodyMemory });
   const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
+  const archives = new Archives({ database, catalog, caches, quota, journal, limits: options.uploads });
   const pressure = async () => {
     if ((await diskPressure(stores, options.minFree)) === 0) return 0;
     // What the last pass evicted still waits for its grace; on a full disk that wait is short.
@@ -74,7 +77,7 @@ export function createCore(options: CoreOptions): Core {
   const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
   const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, options.maintenance, options.onError);
   return {
-    database, caches, catalog, bodies, uploads, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
+    database, caches, catalog, bodies, uploads, archives, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
     repair: (how) => repair({ database, catalog, stores: options.origins, grace: options.maintenance.grace }, how),
     close: async () => {
       await maintenance.stop();

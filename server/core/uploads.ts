@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Database } from "../database/database.ts";
+import type { FrameContent } from "../database/operations/chunks.ts";
 import type { Upload } from "../database/operations/uploads.ts";
 import { auditOf, type Bodies, type Source } from "./bodies.ts";
 import { assertKey, writeScope, type Catalog } from "./catalog.ts";
@@ -95,15 +96,16 @@ export class Uploads {
   /**
    * Adds a part, or replaces the one of this name; durable when it resolves.
    * @param position orders the parts where a commit does not list them (for a byte range: its start)
+   * @param options.content what a verified frame of an archive holds
    * @throws uploadGone, tooLarge, overQuota, digestMismatch, writeFailure, diskFull, clientGone
    */
-  async part(upload: Upload, name: string, position: number, source: Source, options: { size?: number | undefined; digest?: string | undefined } = {}): Promise<void> {
+  async part(upload: Upload, name: string, position: number, source: Source, options: { size?: number | undefined; digest?: string | undefined; content?: FrameContent } = {}): Promise<void> {
     const cache = this.#caches.require(upload.cache);
     const blob = await this.#bodies.ingest(cache, upload.trusted, source, { ...options, limit: cache.entrySize });
     const now = Date.now();
     try {
       const result = await this.#database.write("addPart", {
-        id: upload.id, name, position, blob, now, expires: now + this.#limits.idle, maxParts: this.#limits.parts,
+        id: upload.id, name, position, blob, now, expires: now + this.#limits.idle, maxParts: this.#limits.parts, content: options.content,
       });
       await this.#bodies.removeFiles(result.unused);
       if (result.status === "gone") throw errors.uploadGone();

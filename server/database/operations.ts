@@ -1,4 +1,5 @@
 import * as admin from "./operations/admin.ts";
+import * as archives from "./operations/archives.ts";
 import * as audit from "./operations/audit.ts";
 import * as blobs from "./operations/blobs.ts";
 import * as browse from "./operations/browse.ts";
@@ -11,6 +12,7 @@ import type { Operation } from "./step.ts";
 const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
 const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
+const { leaseChunks, leaseParts, copyArchive } = archives;
 const { appendAudit, queryAudit, pruneAudit } = audit;
 
 /** Everything the index can do. Both drivers run these generators; see step.ts. */
@@ -18,6 +20,7 @@ export const operations = {
   getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
   blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
   reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
+  leaseChunks, leaseParts, copyArchive,
   appendAudit, queryAudit, pruneAudit,
   ...keys,
   ...losses,

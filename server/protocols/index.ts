@@ -1,6 +1,7 @@
+import { archive } from "./archive/index.ts";
 import { githubActions } from "./github-actions/index.ts";
 import { nip } from "./nip/index.ts";
 import type { Protocol } from "./protocol.ts";
 
 /** Every protocol this server speaks. */
-export const protocols: readonly Protocol[] = [githubActions, nip];
+export const protocols: readonly Protocol[] = [githubActions, archive, nip];

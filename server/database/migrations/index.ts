@@ -1,7 +1,8 @@
 import initial from "./0001-initial.ts";
+import chunks from "./0002-chunks.ts";
 
 /** In order; a number is never reused and a released migration never changed. */
-const migrations: readonly string[] = [initial];
+const migrations: readonly string[] = [initial, chunks];
 
 export interface Dialect {
   /** A primary key whose numbers are never used again: names that were given out must not come to mean something else. */

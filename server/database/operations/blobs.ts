@@ -1,5 +1,6 @@
 import { all, first, step, type Row, type Steps } from "../step.ts";
 import type { BlobLocation } from "../../core/entry.ts";
+import { dropChunks } from "./chunks.ts";
 
 /** A blob as its writer hands it over: bytes for the database, or the name a storage gave it. */
 export interface NewBlob {
@@ -69,6 +70,7 @@ export function* collectBlobs(args: { before: number }): Steps<{ rows: number; f
   );
   const inline = rows.filter((row) => row["store"] === null).map((row) => step("DELETE FROM blob_bytes WHERE blob = ?1", row["id"] as number));
   if (inline.length > 0) yield inline;
+  yield* dropChunks(rows.map((row) => row["id"] as number));
   return {
     rows: rows.length,
     files: rows.filter((row) => row["store"] !== null).map((row) => ({ store: row["store"] as string, name: row["name"] as string })),

@@ -303,11 +303,11 @@ export function* entriesOfBlob(args: { blob: number }): Steps<number[]> {
   return rows.map((row) => row["id"] as number);
 }
 
-/** Entries of a cache whose body is a list of parts, oldest first, at most 100. */
-export function* partedEntries(args: { cache: string; minSize: number; before: number; limit: number }): Steps<Entry[]> {
+/** Entries of a cache whose body is a list of parts, but those of one keyspace, oldest first, at most 100. */
+export function* partedEntries(args: { cache: string; except?: string; minSize: number; before: number; limit: number }): Steps<Entry[]> {
   const rows = yield* all(
-    `${SELECT} WHERE e.cache = ?1 AND e.blob IS NULL AND e.size >= ?2 AND e.created < ?3 ORDER BY e.created LIMIT ?4`,
-    args.cache, args.minSize, args.before, Math.min(args.limit, 100),
+    `${SELECT} WHERE e.cache = ?1 AND e.blob IS NULL AND e.size >= ?2 AND e.created < ?3 AND e.keyspace <> ?5 ORDER BY e.created LIMIT ?4`,
+    args.cache, args.minSize, args.before, Math.min(args.limit, 100), args.except ?? "",
   );
   return rows.map(entryOf);
 }

@@ -2,6 +2,7 @@ import { all, first, step, type Steps } from "../step.ts";
 import type { Entry } from "../../core/entry.ts";
 import type { AuditRecord } from "./audit.ts";
 import { releaseBlobs } from "./blobs.ts";
+import { dropChunks } from "./chunks.ts";
 import { entriesOfBlob, removeEntries, usageStep } from "./entries.ts";
 import { PENDING } from "./uploads.ts";
 
@@ -30,6 +31,7 @@ export function* loseBlob(args: { blob: number; now: number; audit: AuditRecord 
   const row = yield* first("DELETE FROM blobs WHERE id = ?1 AND refs <= 0 RETURNING store, name", args.blob);
   if (row) {
     yield step("DELETE FROM blob_bytes WHERE blob = ?1", args.blob);
+    yield* dropChunks([args.blob]);
     return { entries, files: row["store"] === null ? [] : [{ store: row["store"] as string, name: row["name"] as string }], done: true };
   }
   return { entries, files: [], done: (yield* first("SELECT id FROM blobs WHERE id = ?1", args.blob)) === undefined };

@@ -1,6 +1,7 @@
 import { all, first, flag, step, type Row, type Step, type Steps } from "../step.ts";
 import type { BlobLocation } from "../../core/entry.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
+import { indexChunks, type FrameContent } from "./chunks.ts";
 import { dropRows, getEntry, gives, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
 
 /** Usage of parts that wait for their commit is kept under this name, so that it counts against the quota. */
@@ -77,9 +78,10 @@ export function* uploadParts(args: { id: string }): Steps<UploadPart[]> {
 /**
  * Adds a part, or replaces the one with this name, and prolongs the reservation. `gone` when the upload has ended or has
  * expired; `full` when it has `maxParts` already.
+ * @param args.content of a frame that was inflated and hashed: its chunks are offered from now on
  */
 export function* addPart(
-  args: { id: string; name: string; position: number; blob: NewBlob; now: number; expires: number; maxParts: number },
+  args: { id: string; name: string; position: number; blob: NewBlob; now: number; expires: number; maxParts: number; content?: FrameContent | undefined },
   slot: number,
 ): Steps<{ status: "stored" | "gone" | "full"; unused: { store: string; name: string }[] }> {
   const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
@@ -96,6 +98,7 @@ export function* addPart(
     args.id, args.name, args.position, blob.id, args.blob.size,
   );
   if (old) yield* releaseBlobs([old["blob"] as number], args.now);
+  if (args.content) yield* indexChunks(upload.cache, blob.id, args.content);
   yield usageStep(upload.cache, PENDING, upload.trusted, old ? 0 : 1, args.blob.size - ((old?.["size"] as number) ?? 0), slot);
   return { status: "stored", unused: blob.duplicate ? file : [] };
 }

@@ -1,0 +1,78 @@
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { errors } from "../../core/errors.ts";
+import { Places } from "../../http/limits.ts";
+import type { Check, Checked } from "./verify-worker.ts";
+import { ID_BYTES, type FrameChunk } from "./wire.ts";
+
+/** Frames of all clients in memory at once, and how long one waits for its place, ms. */
+const MAX_FRAMES = 32;
+const PATIENCE_MS = 20_000;
+
+interface Waiter {
+  readonly resolve: (bytes: Buffer) => void;
+  readonly reject: (error: Error) => void;
+  readonly worker: Worker;
+}
+
+/** Inflates and hashes frames beside the request thread. Its workers start with the first frame. */
+export class Verifier {
+  readonly #places = new Places(MAX_FRAMES, PATIENCE_MS);
+  readonly #waiting = new Map<number, Waiter>();
+  readonly #workers: (Worker | undefined)[];
+  #job = 0;
+  #closed = false;
+
+  constructor(workers = availableParallelism() > 2 ? 2 : 1) {
+    this.#workers = Array.from({ length: workers });
+  }
+
+  /** A place for a frame that will be read now; to be called when it is no longer in memory. @throws tooManyUploads */
+  place(): Promise<() => void> {
+    return this.#places.take();
+  }
+
+  /**
+   * Makes sure that a frame inflates to its chunks and nothing else. The buffer is given away; its bytes come back.
+   * @throws digestMismatch, writeFailure (the worker ended)
+   */
+  verify(frame: Buffer<ArrayBuffer>, chunks: readonly FrameChunk[]): Promise<Buffer> {
+    if (this.#closed) return Promise.reject(errors.draining());
+    const job = this.#job++;
+    const worker = (this.#workers[job % this.#workers.length] ??= this.#start(job % this.#workers.length));
+    const ids = Buffer.allocUnsafeSlow(chunks.length * ID_BYTES);
+    for (const [i, { id }] of chunks.entries()) ids.set(id, i * ID_BYTES);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(job, { resolve, reject, worker });
+      const check: Check = { job, bytes: frame, ids, lengths: chunks.map(({ length }) => length) };
+      worker.postMessage(check, [frame.buffer]);
+    });
+  }
+
+  #start(slot: number): Worker {
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "mjs";
+    const worker = new Worker(new URL(`./verify-worker.${extension}`, import.meta.url));
+    worker.unref();
+    worker.on("message", ({ job, bytes, problem }: Checked) => {
+      const waiter = this.#waiting.get(job);
+      this.#waiting.delete(job);
+      if (problem === undefined) waiter?.resolve(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      else waiter?.reject(errors.digestMismatch(problem));
+    });
+    worker.on("error", () => {});
+    worker.on("exit", () => {
+      if (this.#workers[slot] === worker) this.#workers[slot] = undefined;
+      for (const [job, waiter] of this.#waiting) {
+        if (waiter.worker !== worker) continue;
+        this.#waiting.delete(job);
+        waiter.reject(errors.writeFailure("", { cause: new Error("the verifying worker ended") }));
+      }
+    });
+    return worker;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#workers.map(async (worker) => worker?.terminate()));
+  }
+}
