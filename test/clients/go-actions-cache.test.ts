@@ -1,5 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -92,6 +95,32 @@ describe.each([
     expect(said).toBe(`hit ${prefix}-big`);
     expect(createHash("sha256").update(back!).digest("hex")).toBe(createHash("sha256").update(body).digest("hex"));
   });
+});
+
+test("a download URL that has ended is asked for once more", async () => {
+  const file = path.join(home, "ended");
+  writeFileSync(file, "a layer");
+  // Passes look-ups on, and spoils the first URL: the server answers it as it answers one whose time is over.
+  let lookups = 0;
+  const proxy = createServer((request, response) => {
+    void (async () => {
+      const body = await buffer(request);
+      const answer = await fetch(server.url + request.url!, { method: "POST", headers: { authorization: request.headers.authorization!, "content-type": "application/json" }, body });
+      const text = await answer.text();
+      const spoil = request.url!.endsWith("GetCacheEntryDownloadURL") && ++lookups === 1;
+      response.writeHead(answer.status, { "content-type": "application/json" }).end(spoil ? text.replace("sig=", "sig=x") : text);
+    })();
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  try {
+    const env = { ACTIONS_CACHE_SERVICE_V2: "true", ACTIONS_RESULTS_URL: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/`, ACTIONS_RUNTIME_TOKEN: writer };
+    await run(program, ["save", "ended", file], { env, timeout: 60_000 });
+    const { stdout } = await run(program, ["load", path.join(home, "ended-back"), "ended"], { env, timeout: 60_000 });
+    expect([stdout.trim(), readFileSync(path.join(home, "ended-back"), "utf8"), lookups]).toEqual(["hit ended", "a layer", 2]);
+  } finally {
+    proxy.close();
+    proxy.closeAllConnections();
+  }
 });
 
 test("an API key is no token BuildKit takes", async () => {

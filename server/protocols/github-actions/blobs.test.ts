@@ -253,6 +253,19 @@ describe("reading", () => {
     expect((await fetch(url)).status).toBe(403);
   });
 
+  test("a large body the storage can serve itself is a redirect there; its head is not", async () => {
+    await client.save("huge", Buffer.alloc(2 << 20));
+    const { url } = (await client.lookup("huge"))!;
+    const { bodies } = server.core;
+    const real = bodies.presigned.bind(bodies);
+    bodies.presigned = () => Promise.resolve("https://storage.example/huge?signature");
+    const [get, head] = [await client.download(url), await client.download(url, {}, "HEAD")];
+    bodies.presigned = real;
+    expect([get.statusCode, get.headers.location]).toEqual([302, "https://storage.example/huge?signature"]);
+    expect([head.statusCode, head.headers["content-length"]]).toEqual([200, String(2 << 20)]);
+    expect((await client.download(url)).rawPayload.length).toBe(2 << 20);
+  });
+
   test("URLs end with their entry", async () => {
     await client.save("gone", "x");
     const url = (await client.lookup("gone"))!.url;

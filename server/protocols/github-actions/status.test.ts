@@ -149,6 +149,20 @@ describe("a server in trouble", () => {
     expect(Number(last.headers["retry-after"])).toBeGreaterThan(0);
   });
 
+  test("refusals reach a client that is still sending", async () => {
+    const client = await start({ limits: { entrySize: "1KiB" } });
+    const url = await server.app.listen({ host: "127.0.0.1", port: 0 });
+    const headers = { authorization: `Bearer ${server.write}`, "content-type": "application/json", "x-ms-blob-type": "BlockBlob" };
+    const sent = async (method: string, path: string) => {
+      const response = await fetch(url + path, { method, headers, body: Buffer.alloc(4 << 20, " ") });
+      return [response.status, response.headers.get("content-type"), await response.text()];
+    };
+    expect(await sent("POST", `/twirp/${SERVICE}/CreateCacheEntry`)).toEqual([413, "application/json; charset=utf-8", expect.stringContaining('"code":"invalid_argument"')]);
+    expect(await sent("POST", "/twirp/unknown")).toEqual([404, "application/json; charset=utf-8", expect.stringContaining('"code":"bad_route"')]);
+    expect(await sent("PUT", await client.reserve("k"))).toEqual([413, "application/xml", expect.stringContaining("RequestBodyTooLarge")]);
+    expect(await sent("PUT", `${await client.reserve("l")}x`)).toEqual([403, "application/xml", expect.stringContaining("AuthenticationFailed")]);
+  });
+
   test("metrics count what really happened, whatever the client was told", async () => {
     await start();
     fail("read", "getEntry");
