@@ -29,11 +29,11 @@ const Query = strict({
   limit: Limit,
 });
 
-/** `/v1/admin/audit`: who did what, newest first. */
+/** `/v1/admin/audit`: who did what, the last written first; what rides in no entry's transaction is written a few seconds late. */
 export function registerAudit(app: FastifyInstance, { core }: AdminContext): void {
   app.get<{ Querystring: Static<typeof Query> & { limit: number } }>(
     "/audit",
-    operation("audit.list", "Lists the audit log, newest first", {
+    operation("audit.list", "Lists the audit log, the last written first", {
       querystring: Query,
       response: { 200: Type.Object({ records: Type.Array(RecordAnswer), next: nullable(Type.Integer()) }) },
     }),

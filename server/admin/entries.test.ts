@@ -20,7 +20,7 @@ interface Listed {
   readonly version: string;
 }
 
-const query = (fields: Record<string, unknown>) => `/entries?${new URLSearchParams({ cache, ...(fields as Record<string, string>) })}`;
+const query = (fields: Record<string, unknown>) => `/entries?${new URLSearchParams({ cache, ...(fields as Record<string, string>) }).toString()}`;
 
 /** All pages of a listing. */
 async function list(fields: Record<string, unknown> = {}): Promise<Listed[]> {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { startAdmin, type AdminServer } from "../../test/fixtures/admin.ts";
 
 let server: AdminServer;
@@ -74,10 +74,7 @@ describe("fsck", () => {
 
   test("runs once at a time", async () => {
     const gate = Promise.withResolvers<void>();
-    for (const store of server.core.stores.values()) {
-      const { sweep } = store;
-      store.sweep = (age) => gate.promise.then(() => sweep.call(store, age));
-    }
+    for (const store of server.core.stores.values()) vi.spyOn(store, "sweep").mockImplementation(() => gate.promise.then(() => 0));
     expect((await server.call("POST", "/fsck")).body).toMatchObject({ number: 1, state: "running" });
     expect(await server.call("POST", "/fsck")).toMatchObject({ status: 409, body: { error: { code: "STOW_BUSY" } } });
     gate.resolve();
@@ -85,7 +82,7 @@ describe("fsck", () => {
   });
 
   test("that fails says why", async () => {
-    for (const store of server.core.stores.values()) store.sweep = () => Promise.reject(new Error("disk on fire"));
+    for (const store of server.core.stores.values()) vi.spyOn(store, "sweep").mockRejectedValue(new Error("disk on fire"));
     expect(await fsck()).toMatchObject({ state: "failed", error: "disk on fire" });
   });
 

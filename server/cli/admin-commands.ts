@@ -7,12 +7,13 @@ import { registerRmCommand } from "./rm.ts";
 import { registerStatsCommand } from "./stats.ts";
 import { registerUpkeepCommands } from "./upkeep.ts";
 
-/** The commands that administer a server, on this machine or another, over its admin API. */
-export function registerAdminCommands(program: Command, io: Io): void {
+/** The commands that administer a server, on this machine or another, over its admin API. Returns those that others add to. */
+export function registerAdminCommands(program: Command, io: Io): { readonly ls: Command } {
   registerStatsCommand(program, io);
-  registerLsCommand(program, io);
+  const ls = registerLsCommand(program, io);
   registerRmCommand(program, io);
   registerKeyCommands(program, io);
   registerUpkeepCommands(program, io);
   registerAuditCommand(program, io);
+  return { ls };
 }

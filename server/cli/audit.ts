@@ -18,9 +18,9 @@ interface AuditOptions extends RemoteOptions {
 const COLUMNS = ["TIME", "ACTOR", "ACTION", "RESULT", "CACHE", "KEYSPACE", "KEY", "SIZE", "ADDRESS"];
 const PAGE = 500;
 
-/** `stowhouse audit`: who did what on a server, newest first. */
+/** `stowhouse audit`: who did what on a server, the last written first. */
 export function registerAuditCommand(program: Command, io: Io): void {
-  remote(program, "audit", "Show who did what, newest first.")
+  remote(program, "audit", "Show who did what, the latest first.")
     .option("--cache <name>", "only this cache")
     .option("--actor <actor>", "only this actor: key:<id>, session:<id>, anonymous, server")
     .option("--action <action>", "only this action: put, read, evict, admin.key.create, …")

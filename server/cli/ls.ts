@@ -7,7 +7,7 @@ import { connect, oneOf, remote, whole, type RemoteOptions } from "./remote.ts";
 import { printable, table } from "./table.ts";
 import { agoWords, sizeWords } from "./words.ts";
 
-interface LsOptions extends RemoteOptions {
+export interface LsOptions extends RemoteOptions {
   readonly cache?: string;
   readonly keyspace?: string;
   readonly scope?: string;
@@ -22,7 +22,7 @@ const PAGE = 500;
 /** Rows of a table, unless told otherwise: more than that nobody reads. */
 const TABLE_ROWS = 100;
 
-/** `stowhouse ls`: entries of a server's cache. Returns the command, for others to add to. */
+/** `stowhouse ls`: entries of a server's cache. Returns the command, for client-commands.ts to add `--local`. */
 export function registerLsCommand(program: Command, io: Io): Command {
   return remote(program, "ls", "List entries of a cache.")
     .option("--cache <name>", "cache (default: default)")
@@ -32,10 +32,11 @@ export function registerLsCommand(program: Command, io: Io): Command {
     .option("--recent", "the last used first")
     .option("--limit <n>", `at most so many (default: ${TABLE_ROWS} in a table, else all)`, whole(1, 1_000_000_000))
     .option("--format <format>", "simple (keys only), table or json", oneOf(["simple", "table", "json"]), "table")
-    .action((options: LsOptions) => list(options, io));
+    .action((options: LsOptions) => listEntries(options, io));
 }
 
-async function list(options: LsOptions, io: Io): Promise<void> {
+/** What `ls` does, unless told to look at this machine. */
+export async function listEntries(options: LsOptions, io: Io): Promise<void> {
   const format = options.json ? "json" : options.format;
   const limit = options.limit ?? (format === "table" ? TABLE_ROWS : Infinity);
   const print = { simple, table: tabular, json }[format](io);
