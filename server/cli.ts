@@ -1,11 +1,9 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { protocolOptions } from "./app.ts";
 import { registerAdminCommands } from "./cli/admin-commands.ts";
-import type { Io } from "./cli/io.ts";
-import { loadConfig } from "./config.ts";
+import { registerClientCommands, registerLocalListing, type ClientIo } from "./cli/client-commands.ts";
+import { listEntries, type LsOptions } from "./cli/ls.ts";
 import { StowError } from "./core/errors.ts";
-import { serve, shutDown } from "./serve.ts";
 
 /** A second signal, or a drain that does not end, must still end the process. */
 const LAST_RESORT_MS = 5_000;
@@ -25,6 +23,8 @@ program
   .option("--log-level <level>", "debug, info, warn, error or silent (also STOWHOUSE_LOG_LEVEL)")
   .action(async (options: { config?: string; listen?: string; data?: string; url?: string; logLevel?: string }) => {
     const { config: file, ...flags } = options;
+    // Only here: a build that asks for one artifact must not wait until a whole server was loaded.
+    const [{ protocolOptions }, { loadConfig }, { serve, shutDown }] = await Promise.all([import("./app.ts"), import("./config.ts"), import("./serve.ts")]);
     const config = loadConfig({ file, flags, env: process.env, readFile: (path) => readFileSync(path, "utf8"), protocols: protocolOptions() });
     const server = await serve(config, (text) => console.log(text));
     let stopping = false;
@@ -41,8 +41,10 @@ program
 // A reader that has seen enough (`stowhouse ls | head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 
-const io: Io = { env: process.env, stdout: process.stdout, stderr: process.stderr };
-registerAdminCommands(program, io);
+const io: ClientIo = { env: process.env, stdout: process.stdout, stderr: process.stderr, stdin: process.stdin };
+const { ls } = registerAdminCommands(program, io);
+registerLocalListing(ls, io, (options: LsOptions) => listEntries(options, io));
+registerClientCommands(program, io);
 
 try {
   await program.parseAsync();
