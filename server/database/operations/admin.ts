@@ -19,15 +19,6 @@ export function* usage(args: { cache?: string }): Steps<UsageRow[]> {
   return rows.map((row) => ({ ...(row as unknown as UsageRow), trusted: row["trusted"] === 1 }));
 }
 
-/** Mean age of entries in ms and the oldest and newest time of creation, by cache and keyspace. A scan. */
-export function* ages(args: { now: number }): Steps<{ cache: string; keyspace: string; age: number; oldest: number; newest: number }[]> {
-  const rows = yield* all(
-    "SELECT cache, keyspace, CAST(?1 - avg(created) AS BIGINT) AS age, min(created) AS oldest, max(created) AS newest FROM entries GROUP BY cache, keyspace",
-    args.now,
-  );
-  return rows as never;
-}
-
 export interface StatRow {
   readonly cache: string;
   readonly keyspace: string;
@@ -38,7 +29,9 @@ export interface StatRow {
 /** Adds to the counters of a day (days since the epoch). */
 export function* addStats(args: { day: number; rows: StatRow[] }): Steps<void> {
   if (args.rows.length === 0) return;
-  yield args.rows.map((row) =>
+  // In order: two replicas that count the same things can't lock each other out.
+  const name = (row: StatRow) => `${row.cache}\n${row.keyspace}\n${row.name}`;
+  yield args.rows.toSorted((a, b) => (name(a) < name(b) ? -1 : 1)).map((row) =>
     step(
       "INSERT INTO stats (day, cache, keyspace, name, value) VALUES (?1, ?2, ?3, ?4, ?5) " +
         "ON CONFLICT (day, cache, keyspace, name) DO UPDATE SET value = stats.value + excluded.value",
@@ -62,6 +55,7 @@ export function* pruneStats(args: { before: number }): Steps<void> {
 
 export interface CacheRow {
   readonly name: string;
+  /** Null marks a cache that was deleted, but whose entries are not all gone yet. */
   readonly settings: unknown;
   readonly created: number;
   readonly updated: number;
@@ -80,8 +74,9 @@ export function* putCache(args: { name: string; settings: unknown; now: number }
   );
 }
 
+/** Forgets a cache that is marked as deleted. False when it is not, because somebody has made it anew. */
 export function* removeCache(args: { name: string }): Steps<boolean> {
-  return (yield* first("DELETE FROM caches WHERE name = ?1 RETURNING name", args.name)) !== undefined;
+  return (yield* first("DELETE FROM caches WHERE name = ?1 AND settings = 'null' RETURNING name", args.name)) !== undefined;
 }
 
 /** Takes or renews a lease; false while another holder's is alive. Only one process at a time does background work. */
