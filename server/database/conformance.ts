@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { blobs } from "./conformance/blobs.ts";
+import { browse } from "./conformance/browse.ts";
 import { entries } from "./conformance/entries.ts";
 import { races } from "./conformance/races.ts";
 import { records } from "./conformance/records.ts";
@@ -15,6 +16,6 @@ export function conformance(label: string, start: () => Promise<Subject>): void 
       subject = await start();
     });
     afterAll(() => subject?.stop());
-    for (const suite of [entries, blobs, uploads, records, races, sequences]) suite(() => subject);
+    for (const suite of [entries, blobs, uploads, browse, records, races, sequences]) suite(() => subject);
   });
 }
