@@ -91,19 +91,20 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, journal: core.journal, signer });
   const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads });
   const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, enabled: config.memory.front });
+  const receive = new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit });
   const { cert, key, clientCa, requireClientCert } = config.tls;
   const app = createHttpServer(
     {
       headerSize: config.limits.headerSize, headersTimeout: config.limits.headersTimeout, jsonBody: config.limits.jsonBody, trustedProxies: config.trustedProxies,
       tls: cert && key ? { cert, key, clientCa, requireClientCert } : undefined,
     },
-    { auth, accounting, front, log },
+    { auth, accounting, front, receive, log },
   );
   await registerRateLimit(app, config.limits.requestsPerMinute);
   const readiness: Readiness = { draining: false };
   const context = {
     core, auth, signer,
-    receive: new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit }),
+    receive,
     send: new Sender(core.bodies, core.catalog, front, { small: config.inlineLimit, redirectFrom: REDIRECT_FROM, stall: SEND_STALL }),
     urls: new Urls(config.url, `http://${config.listen.host}:${config.listen.port}`),
   };

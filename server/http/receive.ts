@@ -1,5 +1,4 @@
 import type { FastifyRequest } from "fastify";
-import type { Readable } from "node:stream";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { errors } from "../core/errors.ts";
 import { Places } from "./limits.ts";
@@ -61,24 +60,43 @@ export class Receiver {
   async *#stream(request: FastifyRequest, size: number | undefined): AsyncGenerator<Buffer> {
     const large = size === undefined || size > this.#options.small;
     const leave = large ? await this.#places.take() : undefined;
-    const raw = request.raw;
-    const stall = setTimeout(() => raw.destroy(errors.slowClient()), this.#options.stall);
+    const raw: IncomingMessage = request.raw;
+    let wake: (() => void) | undefined;
+    const onEvent = () => wake?.();
+    for (const event of BODY_EVENTS) raw.on(event, onEvent);
     try {
       if (waitsForContinue.delete(raw)) request.stow.response.writeContinue();
-      // Leaving early (a refusal) must not destroy the connection: the answer still has to go out on it.
-      for await (const chunk of (raw as Readable).iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        stall.refresh();
-        request.stow.bytesIn += chunk.length;
-        yield chunk;
-        stall.refresh();
+      for (;;) {
+        const chunk = raw.read() as Buffer | null;
+        if (chunk !== null) {
+          request.stow.bytesIn += chunk.length;
+          yield chunk;
+        } else if (raw.readableEnded) break;
+        else if (raw.destroyed) throw errors.clientGone();
+        // Only the client's silence counts, not the time that a slow storage takes.
+        else await silence((resume) => (wake = resume), this.#options.stall);
       }
       // Injected requests (tests) know no `complete`.
       if (raw.complete === false) throw errors.clientGone();
     } finally {
-      clearTimeout(stall);
+      // Leaving early (a refusal) leaves the connection alone: the answer still has to go out on it.
+      for (const event of BODY_EVENTS) raw.off(event, onEvent);
       leave?.();
     }
   }
+}
+
+const BODY_EVENTS = ["readable", "end", "error", "close"] as const;
+
+/** Resolves with the next event. @throws slowClient after `stall` ms without one */
+function silence(listen: (resume: () => void) => void, stall: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(errors.slowClient()), stall);
+    listen(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** What is read of a refused body, so that its sender gets to see the answer, before the connection is closed. */

@@ -8,7 +8,7 @@ import { cachePrefix, RequestContext, stripCachePrefix, type RouteConfig } from 
 import { refuse, toStowError } from "./errors.ts";
 import type { Front } from "./front.ts";
 import type { Log } from "./log.ts";
-import { expectContinue } from "./receive.ts";
+import { expectContinue, type Receiver } from "./receive.ts";
 import { errors } from "../core/errors.ts";
 import { jsonRefusals } from "./refusals.ts";
 
@@ -24,6 +24,7 @@ export interface ServerParts {
   readonly auth: Auth;
   readonly accounting: Accounting;
   readonly front: Front;
+  readonly receive: Receiver;
   readonly log: Log;
 }
 
@@ -36,7 +37,7 @@ export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.co
 
 /** The Fastify instance all routes hang on: contexts, credentials, accounting and errors are in place. */
 export function createHttpServer(options: ServerOptions, parts: ServerParts): FastifyInstance {
-  const { auth, accounting, front, log } = parts;
+  const { auth, accounting, front, receive, log } = parts;
   const app = Fastify({
     serverFactory: (handler) => makeServer(options, (request, response) => void (front.answer(request, response) || handler(request, response))),
     rewriteUrl: (request) => stripCachePrefix(request as IncomingMessage),
@@ -52,6 +53,12 @@ export function createHttpServer(options: ServerOptions, parts: ServerParts): Fa
     },
   });
   app.decorateRequest("stow", null as never);
+  // Fastify's own reader of bodies knows neither stalls nor Expect: 100-continue.
+  const parseJson = app.getDefaultJsonParser("error", "error");
+  app.removeContentTypeParser("text/plain");
+  app.addContentTypeParser("application/json", (request, _payload, done) => {
+    receive.buffer(request, options.jsonBody).then((body) => parseJson(request, body.toString("utf8"), done), done);
+  });
 
   // Callback style: an async hook would cost every request a promise.
   app.addHook("onRequest", (request, reply, done) => {
