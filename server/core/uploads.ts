@@ -101,7 +101,9 @@ export class Uploads {
    */
   async part(upload: Upload, name: string, position: number, source: Source, options: { size?: number | undefined; digest?: string | undefined; content?: FrameContent } = {}): Promise<void> {
     const cache = this.#caches.require(upload.cache);
-    const blob = await this.#bodies.ingest(cache, upload.trusted, source, { ...options, limit: cache.entrySize });
+    // A large part over a slow line takes longer than a reservation may be idle.
+    const renewing = setInterval(() => void this.#renew(upload), this.#limits.idle / 3).unref();
+    const blob = await this.#bodies.ingest(cache, upload.trusted, source, { ...options, limit: cache.entrySize }).finally(() => clearInterval(renewing));
     const now = Date.now();
     try {
       const result = await this.#database.write("addPart", {
@@ -115,6 +117,11 @@ export class Uploads {
       await this.#bodies.discard(blob, error);
       throw writeFailure(error);
     }
+  }
+
+  async #renew(upload: Upload): Promise<void> {
+    const now = Date.now();
+    await this.#database.write("renewUpload", { id: upload.id, now, expires: now + this.#limits.idle }).catch(() => {});
   }
 
   /** The parts stored so far, by position. */

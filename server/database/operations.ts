@@ -11,7 +11,7 @@ import type { Operation } from "./step.ts";
 
 const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
-const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
+const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { leaseChunks, leaseParts, copyArchive } = archives;
 const { appendAudit, queryAudit, pruneAudit } = audit;
 
@@ -19,7 +19,7 @@ const { appendAudit, queryAudit, pruneAudit } = audit;
 export const operations = {
   getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
   blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
-  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
+  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   leaseChunks, leaseParts, copyArchive,
   appendAudit, queryAudit, pruneAudit,
   ...keys,

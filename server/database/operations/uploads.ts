@@ -103,6 +103,11 @@ export function* addPart(
   return { status: "stored", unused: blob.duplicate ? file : [] };
 }
 
+/** Prolongs a living reservation. */
+export function* renewUpload(args: { id: string; now: number; expires: number }): Steps<void> {
+  yield step("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 AND expires < ?2", args.id, args.expires, args.now);
+}
+
 export type ArrangeResult = { readonly status: "arranged" | "gone" } | { readonly status: "missing"; readonly part: string };
 
 /**
