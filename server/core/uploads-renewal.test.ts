@@ -11,7 +11,7 @@ const grant: Grant = { cache: "default", read: ["local:main"], write: "local:mai
 
 test("a part that takes longer than a reservation may be idle keeps it alive; silence does not", async () => {
   const dir = mkdtempSync(join(tmpdir(), "uploads-"));
-  const { core, close } = await buildApp(defaultConfig({ data: dir, log: { level: "silent" }, limits: { uploadIdle: "600ms" } }));
+  const { core, close } = await buildApp(defaultConfig({ data: dir, log: { level: "silent" }, limits: { uploadIdle: "1s" } }));
   try {
     async function* slow() {
       for (let i = 0; i < 12; i++) {
@@ -24,7 +24,7 @@ test("a part that takes longer than a reservation may be idle keeps it alive; si
     expect(await core.uploads.commit(grant, keyspace, upload, { parts: ["0"] })).toMatchObject({ size: 12 });
 
     const idle = await core.uploads.reserve(grant, keyspace, "idle", "v");
-    await sleep(700);
+    await sleep(1_100);
     await expect(core.uploads.part(idle, "0", 0, Buffer.from("x"))).rejects.toMatchObject({ code: "STOW_UPLOAD_GONE" });
   } finally {
     await close();
