@@ -90,7 +90,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const signer = new Signer(await sharedSecret(database, "url-signing"));
   const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, journal: core.journal, signer });
   const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads });
-  const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, enabled: config.memory.front });
+  const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, used: (header) => identity.authenticator.used(header), enabled: config.memory.front });
   const receive = new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit });
   const { cert, key, clientCa, requireClientCert } = config.tls;
   const app = createHttpServer(

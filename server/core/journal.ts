@@ -25,7 +25,6 @@ export class Journal {
   readonly #touches = new Map<number, { id: number; at: number; trust: boolean }>();
   readonly #stats = new Map<string, Counter>();
   #audit: AuditRecord[] = [];
-  readonly #keyUses = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   readonly #log: (record: AuditRecord) => void;
   #flushing: Promise<void> | undefined;
@@ -68,10 +67,6 @@ export class Journal {
     this.#log(record);
   }
 
-  useKey(id: string, now: number): void {
-    if (this.#keyUses.size < MAX_PENDING) this.#keyUses.set(id, now);
-  }
-
   /** Writes everything down; keeps what could not be written for the next time. Never rejects. */
   flush(): Promise<void> {
     this.#flushing ??= this.#write().finally(() => (this.#flushing = undefined));
@@ -89,11 +84,6 @@ export class Journal {
         const records = this.#audit.slice(0, BATCH);
         await this.#database.write("appendAudit", { records });
         this.#audit = this.#audit.slice(records.length);
-      }
-      if (this.#keyUses.size > 0) {
-        const uses = [...this.#keyUses].map(([id, at]) => ({ id, at }));
-        this.#keyUses.clear();
-        await this.#database.write("touchKeys", { uses });
       }
       await this.#writeStats();
     } catch {

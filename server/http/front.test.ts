@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { KEYS, startApp, type TestApp } from "../../test/fixtures/app.ts";
 import { openRaw, rawAnswer } from "../../test/fixtures/raw-http.ts";
 
@@ -203,6 +203,20 @@ describe("the hit-only front", () => {
       answers.push(seen.map((text) => text.replace(/^last-modified: .*\r\n/im, "")));
     }
     expect(answers[0]).toEqual(answers[1]);
+  });
+
+  test("notes the last use of the key behind its answers", async () => {
+    const app = await start();
+    const { key, info } = await app.identity.keys.create({ name: "ci", permission: "write" });
+    await put(app, "/plain/plain/k", "body", `Bearer ${key}`);
+    await warm(app, "/plain/plain/k", `Bearer ${key}`);
+    const asked = vi.spyOn(app.identity.authenticator, "authenticate");
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    vi.setSystemTime(Date.now() + 60_000);
+    await warm(app, "/plain/plain/k", `Bearer ${key}`);
+    expect(asked).not.toHaveBeenCalled();
+    expect((await app.identity.keys.list()).find(({ id }) => id === info.id)?.used).toBe(Date.now());
   });
 
   test("many requests in one packet are answered in their order", async () => {

@@ -22,6 +22,8 @@ interface Answer {
   readonly until: number;
   readonly epoch: number;
   account: Account | undefined;
+  /** When the use of its credential was told last, ms. */
+  told: number;
 }
 
 export interface FrontParts {
@@ -29,12 +31,15 @@ export interface FrontParts {
   readonly accounting: Accounting;
   /** Changes whenever any credential does; then every kept answer is void. */
   readonly epoch: () => number;
+  /** Told of the credential (an Authorization header) behind an answer, at most once a second for each answer. */
+  readonly used: (header: string) => void;
   readonly enabled: boolean;
 }
 
 /** Answers kept; their bodies are the ones the body memory holds, or a few more. */
 const MAX_ANSWERS = 20_000;
 const MAX_BYTES = 64 * 1024 * 1024;
+const TELL_EVERY = 1_000;
 
 /**
  * The hit-only front: a plain GET whose answer was just given, from RAM, without routing. Everything else, and every doubt,
@@ -64,7 +69,7 @@ export class Front {
     this.#answers.set(key, {
       entry, slot, body, headers: Object.entries(headers).flatMap(([name, value]) => [name, String(value)]), grant: options.grant, actor: stow.actor, cache: stow.cache,
       protocol: stow.protocol, config: stow.config, until: Math.min(options.until ?? Infinity, stow.until), epoch,
-      account: undefined,
+      account: undefined, told: Date.now(),
     });
     this.#bytes += body.length;
     for (const old of this.#answers.keys()) {
@@ -81,7 +86,8 @@ export class Front {
     if (!answer) return false;
     const { headers } = request;
     if (headers.range !== undefined || headers["x-ms-range"] !== undefined || headers["if-none-match"] !== undefined) return false;
-    if (!answer.slot.live || answer.epoch !== this.#parts.epoch() || answer.until <= Date.now()) {
+    const now = Date.now();
+    if (!answer.slot.live || answer.epoch !== this.#parts.epoch() || answer.until <= now) {
       this.#drop(key);
       return false;
     }
@@ -98,6 +104,10 @@ export class Front {
     response.writeHead(200, answer.headers);
     response.end(answer.body);
     this.#parts.catalog.touch(answer.entry, answer.grant);
+    if (headers.authorization !== undefined && now - answer.told >= TELL_EVERY) {
+      answer.told = now;
+      this.#parts.used(headers.authorization);
+    }
     this.#parts.accounting.done(ctx, request, response, (answer.account ??= this.#parts.accounting.account(ctx)));
     return true;
   }

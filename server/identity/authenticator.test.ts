@@ -146,6 +146,18 @@ describe("what is known", () => {
     expect(await used()).toBe(Date.now());
   });
 
+  test("notes the last use for answers given elsewhere, too", async () => {
+    const { key, info } = await identity.keys.create({ name: "ci", permission: "write" });
+    const used = async () => (await identity.keys.list()).find((item) => item.id === info.id)!.used;
+    identity.authenticator.used(bearer(key));
+    expect(await used()).toBe(null);
+    await ask(bearer(key));
+    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.setSystemTime(Date.now() + 60_000);
+    identity.authenticator.used(bearer(key));
+    expect(await used()).toBe(Date.now());
+  });
+
   test("is bounded however many keys come", async () => {
     const keys = Array.from({ length: 1_500 }, () => bearer(generateKey("read")));
     for (const header of keys) await expect(ask(header)).rejects.toEqual(unauthorized);

@@ -62,6 +62,13 @@ export class Authenticator {
     return known.credential;
   }
 
+  /** Notes the use of a credential for an answer that was given without asking here. */
+  used(header: string): void {
+    const known = this.#known.get(header);
+    const now = Date.now();
+    if (known && now - known.noted >= USE_STEP) this.#noteUse(known, now);
+  }
+
   /**
    * Whether the holder behind an actor has not been revoked. For URLs signed on its behalf, which must not be valid for
    * longer than its `expires` either: a session's actor doesn't tell that.
