@@ -104,7 +104,7 @@ export class Bodies {
       if (keyspace.contentAddressed) return { entry: result.entry, replaced: false };
       throw errors.exists();
     }
-    this.#quota.add(cache.name, grant.trusted, blob.size);
+    this.#quota.add(cache.name, grant.trusted, blob.size + Buffer.byteLength(metadata ?? ""));
     this.#journal.auditLine(audit);
     return { entry: result.entry, replaced: result.status === "replaced" };
   }

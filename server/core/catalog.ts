@@ -78,7 +78,8 @@ export class Catalog {
           );
         }
         entry = read ?? null;
-        slot.scopes.set(scope, entry);
+        if ((entry?.metadata?.length ?? 0) <= KEPT_METADATA) slot.scopes.set(scope, entry);
+        else if (alive(entry)) return { entry, slot: UNKEPT };
       }
       if (alive(entry)) return { entry, slot };
     }
@@ -195,3 +196,7 @@ export function writeScope(grant: Grant, keyspace: Keyspace): Scope {
 }
 
 const SHARED: readonly Scope[] = [SHARED_SCOPE];
+
+/** Longer metadata is not kept in RAM, where names are counted and not bytes; characters. */
+const KEPT_METADATA = 4_096;
+const UNKEPT: Slot = { live: false, scopes: new Map() };

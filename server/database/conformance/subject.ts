@@ -105,10 +105,10 @@ export async function expectSound(subject: Subject): Promise<void> {
   await none("every blob of the database has its bytes", "SELECT b.id FROM blobs b WHERE b.store IS NULL AND NOT EXISTS (SELECT 1 FROM blob_bytes y WHERE y.blob = b.id)");
   await none("no bytes are left behind", "SELECT y.blob FROM blob_bytes y WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = y.blob AND b.store IS NULL)");
   await none(
-    "usage is the sum of all entries",
+    "usage is the sum of all entries, their metadata counted",
     `SELECT cache, keyspace, trusted, sum(entries) AS entries, sum(bytes) AS bytes FROM (
        SELECT cache, keyspace, trusted, entries, bytes FROM usage
-       UNION ALL SELECT cache, keyspace, trusted, -1, -size FROM entries
+       UNION ALL SELECT cache, keyspace, trusted, -1, -(size + coalesce(octet_length(metadata), 0)) FROM entries
        UNION ALL SELECT u.cache, 'uploads', u.trusted, -1, -p.size FROM upload_parts p JOIN uploads u ON u.id = p.upload
      ) AS balance GROUP BY cache, keyspace, trusted HAVING sum(entries) <> 0 OR sum(bytes) <> 0`,
   );

@@ -1,6 +1,6 @@
 import type { Entry } from "../../core/entry.ts";
 import { all, flag, type Steps } from "../step.ts";
-import { entryOf } from "./entries.ts";
+import { BULK_COLUMNS, entryOf } from "./entries.ts";
 
 /** Each of these reads one short stretch of an index, so that going through a large cache never holds up its writers. */
 
@@ -29,12 +29,12 @@ export function* namesAfter(q: NameQuery): Steps<Name[]> {
   return rows as unknown as Name[];
 }
 
-/** Those of these entries (at most 500) that are there, in no order; without the place of their bodies. */
+/** Those of these entries (at most 500) that are there, in no order; without their metadata and the place of their bodies. */
 export function* entriesById(args: { ids: readonly number[] }): Steps<Entry[]> {
   if (args.ids.length === 0) return [];
   // One statement for all lengths: an id named twice changes nothing.
   const ids = Array.from({ length: 500 }, (_, index) => args.ids[index] ?? args.ids[0]!);
-  return (yield* all(`SELECT * FROM entries WHERE id IN (${ids.map((_, index) => `?${index + 1}`).join(", ")})`, ...ids)).map(entryOf);
+  return (yield* all(`SELECT ${BULK_COLUMNS} FROM entries WHERE id IN (${ids.map((_, index) => `?${index + 1}`).join(", ")})`, ...ids)).map(entryOf);
 }
 
 export interface UseQuery {
@@ -44,7 +44,7 @@ export interface UseQuery {
   readonly limit: number;
 }
 
-/** Entries of a cache, the last used first, at most 500; without the place of their bodies. */
+/** Entries of a cache, the last used first, at most 500; without their metadata and the place of their bodies. */
 export function* entriesByUse(q: UseQuery): Steps<Entry[]> {
   const { accessed, id } = q.before ?? { accessed: Number.MAX_SAFE_INTEGER, id: Number.MAX_SAFE_INTEGER };
   const limit = Math.min(q.limit, 500);
@@ -52,7 +52,7 @@ export function* entriesByUse(q: UseQuery): Steps<Entry[]> {
   // The index has the trusted and the untrusted apart.
   for (const trusted of [true, false]) {
     const rows = yield* all(
-      "SELECT * FROM entries WHERE cache = ?1 AND trusted = ?2 AND accessed <= ?3 AND (accessed < ?3 OR id < ?4) ORDER BY accessed DESC, id DESC LIMIT ?5",
+      `SELECT ${BULK_COLUMNS} FROM entries WHERE cache = ?1 AND trusted = ?2 AND accessed <= ?3 AND (accessed < ?3 OR id < ?4) ORDER BY accessed DESC, id DESC LIMIT ?5`,
       q.cache, flag(trusted), accessed, id, limit,
     );
     found.push(...rows.map(entryOf));

@@ -13,6 +13,13 @@ export interface EntryName {
 
 const SELECT = `SELECT e.*, ${BLOB_COLUMNS} FROM entries e LEFT JOIN blobs b ON b.id = e.blob`;
 
+/** All but the metadata, of which one entry may have a megabyte: rows that are read by the hundred go without it. */
+const NAMES = ["id", "cache", "keyspace", "scope", "key", "version", "size", "digest", "blob", "trusted", "created", "accessed", "expires"];
+export const BULK_COLUMNS = NAMES.join(", ");
+const BULK = `SELECT ${NAMES.map((name) => `e.${name}`).join(", ")}, ${BLOB_COLUMNS} FROM entries e LEFT JOIN blobs b ON b.id = e.blob`;
+/** What a statement gives back that changes entries: instead of the metadata its length, which counts as theirs. */
+const CHANGED = `${BULK_COLUMNS}, octet_length(metadata) AS about`;
+
 export function entryOf(row: Row): Entry {
   return {
     id: row["id"] as number,
@@ -24,7 +31,7 @@ export function entryOf(row: Row): Entry {
     size: row["size"] as number,
     digest: row["digest"] as string | null,
     blob: blobOf(row),
-    metadata: row["metadata"] as string | null,
+    metadata: (row["metadata"] as string | null | undefined) ?? null,
     trusted: row["trusted"] === 1,
     created: row["created"] as number,
     accessed: row["accessed"] as number,
@@ -49,14 +56,21 @@ interface UsageChange {
   bytes: number;
 }
 
+/** What an entry takes of its cache's quota: its body, and its metadata, or a writer could fill the disk with entries of no size. */
+type Counted = Pick<Entry, "cache" | "keyspace" | "trusted"> & { readonly bytes: number };
+
+function bytesOf(row: Row): number {
+  return (row["size"] as number) + ((row["about"] as number | null) ?? 0);
+}
+
 /** Sums up what entries coming (1) or going (-1) change, one row for each cache, keyspace and trust. */
-function countUsage(entries: readonly Pick<Entry, "cache" | "keyspace" | "trusted" | "size">[], sign: 1 | -1, changes = new Map<string, UsageChange>()): Map<string, UsageChange> {
-  for (const { cache, keyspace, trusted, size } of entries) {
+function countUsage(entries: readonly Counted[], sign: 1 | -1, changes = new Map<string, UsageChange>()): Map<string, UsageChange> {
+  for (const { cache, keyspace, trusted, bytes } of entries) {
     const row = `${cache} ${keyspace} ${trusted}`;
     let change = changes.get(row);
     if (!change) changes.set(row, (change = { cache, keyspace, trusted, entries: 0, bytes: 0 }));
     change.entries += sign;
-    change.bytes += sign * size;
+    change.bytes += sign * bytes;
   }
   return changes;
 }
@@ -170,8 +184,9 @@ export function* insertEntry(
       const id = row["id"] as number;
       if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
       yield* releaseBlobs(replaced.flatMap((old) => old.blobs), args.now);
-      const counted = countUsage(replaced.map((old) => old.entry), -1);
-      yield [auditStep(args.audit), ...usageSteps(countUsage([{ ...args, size: body.size }], 1, counted), slot)];
+      const counted = countUsage(replaced, -1);
+      const bytes = body.size + Buffer.byteLength(args.metadata ?? "");
+      yield [auditStep(args.audit), ...usageSteps(countUsage([{ ...args, bytes }], 1, counted), slot)];
       const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
       const entry = { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body };
       return { status: replaced.length > 0 ? "replaced" : "created", entry };
@@ -189,29 +204,30 @@ export function* insertEntry(
 }
 
 /** An entry whose rows are gone, and the blobs that have still to be given back. */
-export interface Dropped {
+export interface Dropped extends Counted {
   readonly entry: Entry;
   readonly blobs: readonly number[];
 }
 
 /** Deletes an entry's rows; `settle` does the rest. Undefined when it was gone already. */
 export function* dropRows(id: number): Steps<Dropped | undefined> {
-  const row = yield* first("DELETE FROM entries WHERE id = ?1 RETURNING *", id);
+  const row = yield* first(`DELETE FROM entries WHERE id = ?1 RETURNING ${CHANGED}`, id);
   if (!row) return undefined;
+  const entry = entryOf(row);
   const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", id);
   const blobs = parts.map((part) => part["blob"] as number);
   if (row["blob"] !== null) blobs.push(row["blob"] as number);
-  return { entry: entryOf(row), blobs };
+  return { cache: entry.cache, keyspace: entry.keyspace, trusted: entry.trusted, bytes: bytesOf(row), entry, blobs };
 }
 
 /** Gives the blobs of dropped entries back and takes them out of the usage. */
 function* settle(dropped: readonly Dropped[], now: number, slot: number): Steps<void> {
   if (dropped.length === 0) return;
   yield* releaseBlobs(dropped.flatMap((one) => one.blobs), now);
-  yield usageSteps(countUsage(dropped.map((one) => one.entry), -1), slot);
+  yield usageSteps(countUsage(dropped, -1), slot);
 }
 
-/** Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there. */
+/** Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there, without their metadata. */
 export function* removeEntries(args: { ids: number[]; now: number; audit: AuditRecord }, slot: number): Steps<Entry[]> {
   const dropped: Dropped[] = [];
   // Ascending order, as in everything that locks several rows.
@@ -236,10 +252,10 @@ export function* touchEntries(args: { touches: { id: number; at: number; trust: 
   // Ascending order: two replicas that have seen the same entries used can't lock each other out.
   const touches = args.touches.toSorted((a, b) => a.id - b.id);
   if (touches.length > 0) yield touches.map((t) => step("UPDATE entries SET accessed = ?2 WHERE id = ?1 AND accessed < ?2", t.id, t.at));
-  const lifted: Entry[] = [];
+  const lifted: Counted[] = [];
   for (const t of touches) {
-    const row = t.trust ? yield* first("UPDATE entries SET trusted = 1 WHERE id = ?1 AND trusted = 0 RETURNING *", t.id) : undefined;
-    if (row) lifted.push(entryOf(row));
+    const row = t.trust ? yield* first(`UPDATE entries SET trusted = 1 WHERE id = ?1 AND trusted = 0 RETURNING ${CHANGED}`, t.id) : undefined;
+    if (row) lifted.push({ ...entryOf(row), bytes: bytesOf(row) });
   }
   const away = countUsage(lifted.map((entry) => ({ ...entry, trusted: false })), -1);
   if (lifted.length > 0) yield usageSteps(countUsage(lifted, 1, away), slot);
@@ -262,7 +278,7 @@ export interface EntryQuery {
   limit: number;
 }
 
-/** Newest first, at most 500 a page. */
+/** Newest first, at most 500 a page, without their metadata. */
 export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   if (q.scopes?.length === 0) return [];
   const values: Value[] = [q.cache, q.before ?? Number.MAX_SAFE_INTEGER];
@@ -272,13 +288,13 @@ export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   if (q.version !== undefined) where.push(`e.version = ${bind(q.version)}`);
   if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(afterPrefix(q.prefix))}`);
   if (q.scopes) where.push(`e.scope IN (${q.scopes.map(bind).join(", ")})`);
-  const rows = yield* all(`${SELECT} WHERE ${where.join(" AND ")} ORDER BY e.id DESC LIMIT ${bind(Math.min(q.limit, 500))}`, ...values);
+  const rows = yield* all(`${BULK} WHERE ${where.join(" AND ")} ORDER BY e.id DESC LIMIT ${bind(Math.min(q.limit, 500))}`, ...values);
   return rows.map(entryOf);
 }
 
-/** Entries whose time is over, oldest first, at most 500. */
+/** Entries whose time is over, oldest first, at most 500, without their metadata. */
 export function* expiredEntries(args: { now: number }): Steps<Entry[]> {
-  return (yield* all(`${SELECT} WHERE e.expires IS NOT NULL AND e.expires <= ?1 ORDER BY e.expires LIMIT 500`, args.now)).map(entryOf);
+  return (yield* all(`${BULK} WHERE e.expires IS NOT NULL AND e.expires <= ?1 ORDER BY e.expires LIMIT 500`, args.now)).map(entryOf);
 }
 
 /** A place in the order of eviction. */
@@ -287,11 +303,11 @@ export interface EvictionCursor {
   readonly id: number;
 }
 
-/** The least recently used entries of one class of a cache, not used since `before`, at most 500. @param args.after the last one of the page before */
+/** The least recently used entries of one class of a cache, not used since `before`, at most 500, without their metadata. @param args.after the last one of the page before */
 export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number; after?: EvictionCursor | undefined }): Steps<Entry[]> {
   const { accessed, id } = args.after ?? { accessed: -1, id: -1 };
   const rows = yield* all(
-    `${SELECT} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 AND (e.accessed, e.id) > (?4, ?5) ORDER BY e.accessed, e.id LIMIT ?6`,
+    `${BULK} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 AND (e.accessed, e.id) > (?4, ?5) ORDER BY e.accessed, e.id LIMIT ?6`,
     args.cache, flag(args.trusted), args.before, accessed, id, Math.min(args.limit, 500),
   );
   return rows.map(entryOf);
@@ -303,10 +319,10 @@ export function* entriesOfBlob(args: { blob: number }): Steps<number[]> {
   return rows.map((row) => row["id"] as number);
 }
 
-/** Entries of a cache whose body is a list of parts, but those of one keyspace, oldest first, at most 100. */
+/** Entries of a cache whose body is a list of parts, but those of one keyspace, oldest first, at most 100, without their metadata. */
 export function* partedEntries(args: { cache: string; except?: string; minSize: number; before: number; limit: number }): Steps<Entry[]> {
   const rows = yield* all(
-    `${SELECT} WHERE e.cache = ?1 AND e.blob IS NULL AND e.size >= ?2 AND e.created < ?3 AND e.keyspace <> ?5 ORDER BY e.created LIMIT ?4`,
+    `${BULK} WHERE e.cache = ?1 AND e.blob IS NULL AND e.size >= ?2 AND e.created < ?3 AND e.keyspace <> ?5 ORDER BY e.created LIMIT ?4`,
     args.cache, args.minSize, args.before, Math.min(args.limit, 100), args.except ?? "",
   );
   return rows.map(entryOf);

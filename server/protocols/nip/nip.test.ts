@@ -5,6 +5,7 @@ import { get, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { KEYSPACE } from "./routes.ts";
 import { file, form, metadata, startNip, upload, type NipServer } from "../../../test/fixtures/nip.ts";
 
 let server: NipServer;
@@ -171,6 +172,33 @@ describe("an upload", () => {
     await expect.poll(() => aborted(server)).toBe(1);
     await expect.poll(() => files(server.data).length).toBe(before);
     expect((await server.fetch(`/v1/artifacts/${key}`, server.read)).status).toBe(404);
+  });
+});
+
+describe("metadata", () => {
+  const about = (size: number) => "m".repeat(size - 2);
+  const usage = async () => (await server.core.database.read("usage", { cache: "team" })).reduce((sum, row) => sum + row.bytes, 0);
+
+  it("counts against the quota, and no more once it is gone", async () => {
+    const key = await server.key({ permission: "write", caches: ["team"] });
+    const before = await usage();
+    for (const size of [1_000_000, 500_000]) await server.post("/v1/artifacts/heavy", key, upload("12345", about(size)));
+    expect((await usage()) - before).toBe(500_005);
+    const { entry } = await server.core.catalog.get({ cache: "team", read: ["local:main"], write: null, trusted: false, admin: false, actor: "test" }, KEYSPACE, "heavy");
+    const audit = { at: 1, actor: "test", action: "remove", cache: "team", keyspace: "nip", scope: "", key: "", size: 0, result: "ok", address: "" };
+    expect(await server.core.catalog.removeIds([entry!.id], audit)).toMatchObject([{ id: entry!.id, metadata: null }]);
+    expect(await usage()).toBe(before);
+  });
+
+  it("that is long is not kept in RAM, nor read for a list", async () => {
+    const grant = { cache: "default", read: ["local:main"], write: null, trusted: false, admin: false, actor: "test" };
+    const [short, long] = [await stored("x", about(100)), await stored("x", about(100_000))];
+    const found = async (key: string) => server.core.catalog.get(grant, KEYSPACE, key);
+    expect([(await found(short)).slot.live, (await found(long)).slot.live]).toEqual([true, false]);
+    expect((await found(long)).entry?.metadata).toHaveLength(100_000);
+    expect((await server.core.catalog.list(grant, { keyspace: "nip", limit: 1 }))[0]).toMatchObject({ key: long, metadata: null });
+    expect(await (await server.fetch(`/v1/artifacts/${long}/metadata`, server.read)).json()).toHaveLength(99_998);
+    expect(await (await server.fetch(`/v1/download/${long}`, server.read)).text()).toBe("x");
   });
 });
 
