@@ -100,8 +100,12 @@ export class Bodies {
     await this.removeFiles(result.unused);
     this.#catalog.forget(result.entry);
     if (result.status === "exists") {
-      // The same bytes under their own digest again is what content-addressed clients do all the time.
-      if (keyspace.contentAddressed) return { entry: result.entry, replaced: false };
+      // The same bytes under their own digest again is what content-addressed clients do all the time. It is a use of them:
+      // what a trusted scope writes is trusted, whoever wrote it first.
+      if (keyspace.contentAddressed) {
+        this.#catalog.touch(result.entry, grant);
+        return { entry: result.entry, replaced: false };
+      }
       throw errors.exists();
     }
     this.#quota.add(cache.name, grant.trusted, blob.size + Buffer.byteLength(metadata ?? ""));
@@ -144,7 +148,7 @@ export class Bodies {
       if (expected.digest !== undefined && digest !== expected.digest) throw errors.digestMismatch(`it hashes to ${digest}`);
       // A body without an announced size is held against the quota now that its size is known.
       if (counted && expected.size === undefined) await this.#quota.assertRoom(cache, trusted, size);
-      if (!target) return { digest, size, store: null, name: null, bytes: small.length === 1 ? small[0]! : Buffer.concat(small) };
+      if (!target) return { digest, size, store: null, name: null, bytes: compact(small) };
       return { digest, size, store: target.store, name: await writing(target.writer.commit(digest)), bytes: null };
     } catch (error) {
       await target?.writer.abort();
@@ -207,6 +211,8 @@ export class Bodies {
    */
   async open(entry: Entry): Promise<OpenBody> {
     const parts = await this.parts(entry);
+    // Removed since it was looked up, and its list of parts with it.
+    if (parts.reduce((sum, part) => sum + part.size, 0) !== entry.size) throw errors.notFound();
     let index = 0;
     let reader: BlobReader | undefined = parts.length > 0 ? await this.#openPart(entry, parts[0]!) : undefined;
     return {
@@ -224,7 +230,7 @@ export class Bodies {
             reader = await this.#openPart(entry, part);
             index = i;
           }
-          await reader.read(from, to, push);
+          await this.#readPart(entry, part, reader, from, to, push);
         }
       },
       close: async () => {
@@ -238,7 +244,11 @@ export class Bodies {
   async parts(entry: Entry): Promise<readonly BlobLocation[]> {
     if (entry.blob) return [entry.blob];
     if (entry.size === 0) return [];
-    return guarded(() => this.#database.read("entryParts", { entry: entry.id }));
+    const parts = await guarded(() => this.#database.read("entryParts", { entry: entry.id }));
+    if (parts.length > 0) return parts;
+    // Joined into one blob since it was looked up.
+    const joined = await guarded(() => this.#database.read("entryById", { id: entry.id }));
+    return joined?.blob ? [joined.blob] : [];
   }
 
   /** A URL at the storage itself, where the body is one object there. */
@@ -264,12 +274,22 @@ export class Bodies {
     }
   }
 
-  /** The bytes are gone although their row is there: whoever needs them is a miss from now on. */
+  async #readPart(entry: Entry, part: BlobLocation, reader: BlobReader, start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
+    try {
+      await reader.read(start, end, push);
+    } catch (error) {
+      if (!(error instanceof MissingBlob)) throw readFailure(error);
+      await this.#lost(entry, part);
+      throw errors.notFound();
+    }
+  }
+
+  /** The bytes are gone although their row is there: whoever needs them is a miss from now on. Never throws. */
   async #lost(entry: Entry, blob: BlobLocation): Promise<void> {
     this.#catalog.forget(entry);
     const audit: AuditRecord = { at: Date.now(), actor: "server", action: "repair", cache: entry.cache, keyspace: entry.keyspace, scope: entry.scope, key: entry.key, size: entry.size, result: "body lost", address: "" };
-    const ids = await this.#database.scan("entriesOfBlob", { blob: blob.id }).catch(() => []);
-    await this.#catalog.removeIds(ids, audit).catch(() => {});
+    const files = await this.#catalog.loseBlob(blob.id, audit).catch(() => []);
+    await this.removeFiles(files);
   }
 }
 
@@ -278,6 +298,17 @@ export function auditOf(grant: Grant, action: string, keyspace: string, scope: s
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** The bytes in a buffer of their own size: a slice would carry all of the socket's buffer to the database's thread. */
+function compact(chunks: readonly Buffer[]): Buffer {
+  const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  const only = chunks.length === 1 ? chunks[0]! : undefined;
+  if (only && only.buffer.byteLength === size) return only;
+  const bytes = Buffer.allocUnsafeSlow(size);
+  let offset = 0;
+  for (const chunk of chunks) offset += chunk.copy(bytes, offset);
+  return bytes;
+}
 
 function writing<T>(work: Promise<T> | undefined): Promise<T> {
   return Promise.resolve(work as Promise<T>).catch((error: unknown) => Promise.reject(writeFailure(error)));

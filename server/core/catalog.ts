@@ -23,6 +23,9 @@ export interface Search {
   readonly version: string;
 }
 
+/** Batches of 500 entries that one blob may take with it. */
+const MAX_ROUNDS = 1_000;
+
 /** Keys are well-formed text without control characters, so both databases keep and compare them alike. */
 export function assertKey(keyspace: Keyspace, key: string, version = ""): void {
   if (key === "") throw errors.keyTooLong("it is empty");
@@ -163,6 +166,24 @@ export class Catalog {
     }
     if (gone.length > 0) this.#journal.auditLine({ ...audit, size: gone.reduce((sum, entry) => sum + entry.size, 0), key: gone.length === 1 ? gone[0]!.key : `${gone.length} entries` });
     return gone;
+  }
+
+  /**
+   * Takes a blob whose bytes are gone or wrong out of the index, with every entry that needs it.
+   * @returns what is left of it in storages, for the caller to delete @throws writeFailure
+   */
+  async loseBlob(blob: number, audit: AuditRecord): Promise<{ store: string; name: string }[]> {
+    try {
+      for (let round = 0; round < MAX_ROUNDS; round++) {
+        const { entries, files, done } = await this.#database.write("loseBlob", { blob, now: Date.now(), audit });
+        for (const entry of entries) this.forget(entry);
+        if (entries.length > 0) this.#journal.auditLine({ ...audit, key: entries.length === 1 ? entries[0]!.key : `${entries.length} entries` });
+        if (done) return files;
+      }
+    } catch (error) {
+      throw writeFailure(error);
+    }
+    throw errors.writeFailure("", { cause: `blob ${blob} is still referred to` });
   }
 
   /** Drops what RAM knows of a name; after every write of it. */

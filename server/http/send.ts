@@ -121,6 +121,8 @@ export class Sender {
           request.stow.bytesOut += chunk.length;
           return pipe.push(chunk);
         });
+        // Fewer bytes than announced: the client would take those of the next answer for the rest.
+        if (request.stow.bytesOut !== end - start) throw errors.readFailure();
         response.end();
       }
     } catch (error) {
@@ -177,6 +179,8 @@ function matches(header: string | undefined, etag: string): boolean {
 }
 
 function requestedRange(request: FastifyRequest, size: number, etag: string) {
+  // RFC 9110 §14.2: a range is for GET alone.
+  if (request.method !== "GET") return undefined;
   // Azure's own header wins over Range, as in its service.
   const header = (request.headers["x-ms-range"] as string | undefined) ?? request.headers.range;
   const condition = request.headers["if-range"];
