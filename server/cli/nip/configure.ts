@@ -1,4 +1,3 @@
-import { text } from "node:stream/consumers";
 import { errors } from "../../core/errors.ts";
 import type { Io } from "../io.ts";
 import { printable } from "../table.ts";
@@ -22,7 +21,7 @@ export interface ConfigOptions extends ClientOptions {
 }
 
 export interface ClientIo extends Io {
-  readonly stdin: AsyncIterable<Buffer | string>;
+  readonly stdin: AsyncIterable<Buffer | string> & { readonly isTTY?: boolean };
 }
 
 /** `stowhouse config`: shows nip's remote-cache.json as it is understood, after changing it where options say so. @throws config, badRequest */
@@ -43,7 +42,7 @@ export async function configure(options: ConfigOptions, io: ClientIo): Promise<v
 async function change(file: SettingsFile, options: ConfigOptions, io: ClientIo): Promise<SettingsFile | undefined> {
   const { url, enable, disable, timeout, localDirectory, addServer, priority, removeServer, policy = [] } = options;
   if (enable && disable) throw errors.badRequest("say --enable or --disable, not both");
-  const apiKey = options.apiKey === "-" ? (await text(io.stdin as AsyncIterable<Buffer>)).trim() : options.apiKey;
+  const apiKey = options.apiKey === "-" ? await readLine(io) : options.apiKey;
   const enabled = enable ? true : disable ? false : undefined;
   // With --add-server, a key is that server's own.
   const given = { url, apiKey: addServer === undefined ? apiKey : undefined, timeout, enabled, localDirectory };
@@ -55,6 +54,16 @@ async function change(file: SettingsFile, options: ConfigOptions, io: ClientIo):
   if (removeServer !== undefined) changed.servers = without(file.servers ?? [], removeServer);
   if (policy.length > 0) changed.policies = { ...file.policies, ...Object.fromEntries(policy.map(onePolicy)) };
   return JSON.stringify(changed) === JSON.stringify(file) ? undefined : changed;
+}
+
+async function readLine(io: ClientIo): Promise<string> {
+  if (io.stdin.isTTY) io.stderr.write("API key: ");
+  let line = "";
+  for await (const chunk of io.stdin) {
+    line += chunk.toString();
+    if (line.includes("\n")) break;
+  }
+  return line.split("\n")[0]!.trim();
 }
 
 function without(servers: NonNullable<SettingsFile["servers"]>, url: string): NonNullable<SettingsFile["servers"]> {

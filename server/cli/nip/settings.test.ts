@@ -112,7 +112,8 @@ describe("config", () => {
   });
 
   it("reads a key from standard input", async () => {
-    expect(await run({ apiKey: "-" }, "stow_rw_secret\n")).toEqual({ apiKey: "stow_rw_secret" });
+    expect(await run({ apiKey: "-" }, "stow_rw_secret\nnot this\n")).toEqual({ apiKey: "stow_rw_secret" });
+    expect(await run({ apiKey: "-" }, "stow_rw_other")).toEqual({ apiKey: "stow_rw_other" });
   });
 
   it("adds, replaces and removes servers", async () => {
