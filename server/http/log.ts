@@ -54,8 +54,12 @@ export class Log {
     }
     this.#lines += text;
     this.#lines += "\n";
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#lines.length >= FLUSH_BYTES) this.flush();
-    else this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS).unref();
+    else if (this.#lines !== "") this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS).unref();
   }
 
   flush(): void {
@@ -75,9 +79,9 @@ export class Log {
     write(this.#fd, bytes, (error, written) => {
       this.#writing = false;
       const again = error?.code === "EAGAIN";
-      if (error && !again) return;
       const rest = bytes.subarray(again ? 0 : written);
-      if (rest.length === 0) return this.#lines.length >= FLUSH_BYTES ? this.flush() : undefined;
+      // What came meanwhile has found the writer busy. Nobody reads what a broken pipe was given.
+      if (rest.length === 0 || (error && !again)) return this.#schedule();
       // A full pipe: wait for its reader.
       this.#writing = true;
       setTimeout(() => this.#write(rest), again ? 10 : 0).unref();
