@@ -59,7 +59,9 @@ describe("pull", () => {
 
   it("brings artifact and metadata into their place", async () => {
     settings([server.url]);
+    const started = performance.now();
     expect(await pullAll(["vim", "none", "vim"])).toEqual(expect.arrayContaining([`hit vim ${server.url}`, "miss none"]));
+    expect(performance.now() - started).toBeLessThan(1_000);
     expect(home.get("vim")).toEqual({ bytes: BODY, metadata: { name: "vim" } });
     expect(home.names()).toEqual(["vim"]);
     expect(await pullAll(["vim"])).toEqual(["hit vim local"]);
