@@ -130,6 +130,15 @@ describe("an upload", () => {
     expect(read).toBeLessThan(1_000_000);
   });
 
+  it("leaves no connection behind that waits for a body which never comes", async () => {
+    const server = createServer();
+    server.on("checkContinue", (_, response: ServerResponse) => response.writeHead(403).end("no"));
+    const url = await loopback.listen(server);
+    const closed = new Promise((resolve) => server.once("connection", (socket: Socket) => socket.once("close", resolve)));
+    await (await get(url, { upload: { size: 1_000_000, chunks: chunks(1_000_000) } })).text();
+    await closed;
+  });
+
   it("goes on when the server does not know how to ask for it", async () => {
     const url = await loopback.tcp((socket) => {
       let arrived = 0;

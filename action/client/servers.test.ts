@@ -69,6 +69,17 @@ describe("several servers", () => {
     expect(requests).toBe(3);
   });
 
+  it("that fail now and then are asked on", async () => {
+    let requests = 0;
+    const shaky = await loopback.http((_, response) => {
+      if (++requests % 3 === 0) response.end("found");
+      else response.writeHead(503).end();
+    });
+    const servers = new Servers(list(shaky));
+    for (let i = 0; i < 9; i++) await ask(servers);
+    expect(requests).toBe(9);
+  });
+
   it("that refuse are not dead", async () => {
     const servers = new Servers(list(await loopback.http((_, response) => void response.writeHead(403).end("forbidden"))));
     for (let i = 0; i < 5; i++) expect(await ask(servers)).toMatchObject({ text: undefined, problems: [["refused", "403 forbidden"]] });

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { errors, REFUSALS, type Refusal, type StowError } from "../../core/errors.ts";
 import { refusals } from "./refusals.ts";
@@ -52,6 +54,18 @@ describe("a server that can't do what it is asked", () => {
     const path = "/v1/artifacts/large";
     for (const size of [1025, 2_000_000]) expect(await refused(await server.post(path, key, upload(Buffer.alloc(size))), path, key)).toEqual([413, "too large"]);
     expect((await server.post(path, key, upload(Buffer.alloc(1024)))).status).toBe(201);
+  });
+
+  it.each([
+    ["small", "413"],
+    ["full", "507"],
+  ])("refuses a hopeless body for the cache %s before it is sent", async (cache, status) => {
+    const key = await server.key({ permission: "write", caches: [cache] });
+    const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+    socket.write(`POST /v1/artifacts/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: ${upload("").type}\r\nContent-Length: 5000000\r\nExpect: 100-continue\r\n\r\n`);
+    const [head] = (await once(socket, "data")) as [Buffer];
+    socket.destroy();
+    expect(head.toString()).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });
 
   it("says that the quota has no room, before and after its size is known", async () => {

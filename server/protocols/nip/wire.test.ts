@@ -87,6 +87,6 @@ describe("without a server", () => {
     ["POST", "/v1/artifacts/a", 503],
   ])("%s %s is %i, in JSON", (method, path, status) => {
     const answer = failOpen(method, path);
-    expect([answer.status, JSON.parse(answer.body)]).toEqual([status, { error: status === 404 ? "not found" : "unavailable" }]);
+    expect([answer.status, JSON.parse(String(answer.body))]).toEqual([status, { error: status === 404 ? "not found" : "unavailable" }]);
   });
 });
