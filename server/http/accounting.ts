@@ -102,7 +102,7 @@ export class Accounting {
     // The query is never logged: it may hold a signature.
     const path = JSON.stringify(query === -1 ? url : url.slice(0, query));
     this.#log.line(
-      `{"time":"${timestamp()}","level":"info","msg":"request","method":"${request.method}","path":${path},"status":${response.statusCode},"ms":${ms.toFixed(2)},"in":${ctx.bytesIn},"out":${ctx.bytesOut},"protocol":"${ctx.protocol}","op":"${ctx.config.op}","result":"${ctx.result}","cache":"${ctx.cache}","actor":${JSON.stringify(ctx.actor)},"address":"${ctx.address}"}`,
+      `{"time":"${timestamp()}","level":"info","msg":"request","method":"${request.method}","path":${path},"status":${response.statusCode},"ms":${ms.toFixed(2)},"in":${ctx.bytesIn},"out":${ctx.bytesOut},"protocol":"${ctx.protocol}","op":"${ctx.config.op}","result":"${ctx.result}","cache":"${ctx.cache}","actor":${JSON.stringify(ctx.actor)},"address":${JSON.stringify(ctx.address)}}`,
     );
   }
 }

@@ -31,6 +31,8 @@ export interface ServerParts {
 /** Longer than what load balancers keep an idle connection: they must be the ones who close it. */
 const KEEP_ALIVE_MS = 75_000;
 const TLS_POLL_MS = 2_000;
+/** How often connections that have become idle are closed at the end. */
+const SWEEP_MS = 50;
 
 /** How the server itself answers errors, outside of any protocol. */
 export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.code, message: error.message } }));
@@ -38,8 +40,14 @@ export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.co
 /** The Fastify instance all routes hang on: contexts, credentials, accounting and errors are in place. */
 export function createHttpServer(options: ServerOptions, parts: ServerParts): FastifyInstance {
   const { auth, accounting, front, receive, log } = parts;
+  let closing = false;
   const app = Fastify({
-    serverFactory: (handler) => makeServer(options, (request, response) => void (front.answer(request, response) || handler(request, response))),
+    serverFactory: (handler) =>
+      makeServer(options, log, (request, response) => {
+        // Clients of kept connections have to look for another server.
+        if (closing) response.shouldKeepAlive = false;
+        if (!front.answer(request, response)) handler(request, response);
+      }),
     rewriteUrl: (request) => stripCachePrefix(request as IncomingMessage),
     trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
     bodyLimit: options.jsonBody,
@@ -58,6 +66,15 @@ export function createHttpServer(options: ServerOptions, parts: ServerParts): Fa
   app.removeContentTypeParser("text/plain");
   app.addContentTypeParser("application/json", (request, _payload, done) => {
     receive.buffer(request, options.jsonBody).then((body) => parseJson(request, body.toString("utf8"), done), done);
+  });
+
+  app.addHook("preClose", (done) => {
+    closing = true;
+    if (!app.server.listening) return done();
+    // A connection whose last request began before would be kept for as long as its client likes.
+    const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS).unref();
+    app.server.once("close", () => clearInterval(sweep));
+    done();
   });
 
   // Callback style: an async hook would cost every request a promise.
@@ -88,7 +105,7 @@ export function createHttpServer(options: ServerOptions, parts: ServerParts): Fa
   return app;
 }
 
-function makeServer(options: ServerOptions, listener: RequestListener): Server | TlsServer {
+function makeServer(options: ServerOptions, log: Log, listener: RequestListener): Server | TlsServer {
   const settings = {
     keepAliveTimeout: KEEP_ALIVE_MS,
     headersTimeout: options.headersTimeout,
@@ -104,7 +121,7 @@ function makeServer(options: ServerOptions, listener: RequestListener): Server |
     expectContinue(request);
     server.emit("request", request, response);
   });
-  if (options.tls) reloadTls(server as TlsServer, options.tls);
+  if (options.tls) reloadTls(server as TlsServer, options.tls, log);
   return server;
 }
 
@@ -117,13 +134,15 @@ function readTls(tls: NonNullable<ServerOptions["tls"]>) {
 }
 
 /** Takes renewed certificates over without a restart. A pair that does not fit together (half of it written) is left for the next look. */
-function reloadTls(server: TlsServer, tls: NonNullable<ServerOptions["tls"]>): void {
+function reloadTls(server: TlsServer, tls: NonNullable<ServerOptions["tls"]>, log: Log): void {
   const files = [tls.cert, tls.key, tls.clientCa].filter((file) => file !== undefined);
   const reload = () => {
     try {
       server.setSecureContext(readTls(tls));
-    } catch {
+      log.info("TLS certificate read again");
+    } catch (error) {
       // Keep what works; the file changes again when its other half is there.
+      log.warn("TLS certificate changed, but it can't be used; the one before stays", { cause: String(error) });
     }
   };
   for (const file of files) watchFile(file, { interval: TLS_POLL_MS, persistent: false }, reload);
