@@ -41,7 +41,8 @@ describe("the command line of a nip user", () => {
     try {
       const pulled = await stowhouse(["pull", "vim-9.0", "--directory", other.directory], onServer(server.readKey));
       expect(pulled).toMatchObject({ code: 0, lines: [`hit vim-9.0 ${server.url}`] });
-      expect(other.get("vim-9.0")).toEqual({ bytes, metadata: { name: "vim", version: "9.0" } });
+      const arrived = other.get("vim-9.0");
+      expect([arrived?.bytes.equals(bytes), arrived?.metadata]).toEqual([true, { name: "vim", version: "9.0" }]);
     } finally {
       other.remove();
     }
