@@ -14,7 +14,7 @@ async function survives(make: () => Promise<Place>, count: number): Promise<void
     const outcome = await runRounds({ rounds: count, seed, server: place.server, cut: place.cut, report: (line) => console.log(`${place.name}, ${line}`) });
     expect([...outcome.problems, ...(await settle(place, outcome.last))]).toEqual([]);
     // A suite in which nothing was stored, or nothing under way, would prove nothing.
-    expect(outcome.acknowledged).toBeGreaterThan(10 * count);
+    expect(outcome.acknowledged).toBeGreaterThan(2 * count);
     expect(outcome.inDoubt).toBeGreaterThan(count);
   } finally {
     await place.close();
