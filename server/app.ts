@@ -65,7 +65,7 @@ export function protocolOptions(list: readonly Protocol[] = allProtocols) {
 
 /** Wires a server together; the one place that picks drivers. @throws config, and what the drivers throw when they can't open */
 export async function buildApp(config: Config, dependencies: Dependencies = {}): Promise<Stowhouse> {
-  const log = dependencies.log ?? new Log(logLevel(config.log.level));
+  const log = dependencies.log ?? openLog(config);
   const metrics = new Metrics();
   const database = await openDatabase(config);
   const origins = await openStores(config, database, metrics);
@@ -145,7 +145,7 @@ function cacheDeclarations(config: Config): CacheDeclarations {
 
 function openDatabase(config: Config): Promise<Database> {
   const { type, path, url, maxConnections } = config.database;
-  return type === "postgres" ? openPostgres({ url: url!, maxConnections }) : openSqlite({ path });
+  return type === "postgres" ? openPostgres({ url: url!, maxConnections }) : openSqlite({ path, shared: config.processes > 1 });
 }
 
 async function openStores(config: Config, database: Database, metrics: Metrics): Promise<Map<string, BlobStore>> {
@@ -161,7 +161,7 @@ async function openReadCaches(config: Config, origins: ReadonlyMap<string, BlobS
   const stores = new Map(origins);
   for (const [name, { readCache }] of Object.entries(config.storages)) {
     if (readCache.size === 0) continue;
-    const cached = await openReadCache(origins.get(name)!, { path: readCache.path!, size: readCache.size, minFree: config.eviction.minFree, onRead: metrics.readCache(name) });
+    const cached = await openReadCache(origins.get(name)!, { path: readCache.path!, size: readCache.size, sharers: config.processes, minFree: config.eviction.minFree, onRead: metrics.readCache(name) });
     stores.set(name, cached);
   }
   return stores;
@@ -190,6 +190,7 @@ function openIdentity(config: Config, database: Database): Promise<Identity> {
   });
 }
 
-function logLevel(level: Config["log"]["level"]): ConstructorParameters<typeof Log>[0] {
-  return level === "trace" ? "debug" : level === "fatal" ? "error" : level;
+/** The log on standard output. */
+export function openLog({ log: { level } }: Config): Log {
+  return new Log(level === "trace" ? "debug" : level === "fatal" ? "error" : level);
 }

@@ -1,12 +1,10 @@
+import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { registerAdminCommands } from "./cli/admin-commands.ts";
 import { registerClientCommands, registerLocalListing, type ClientIo } from "./cli/client-commands.ts";
 import { listEntries, type LsOptions } from "./cli/ls.ts";
 import { StowError } from "./core/errors.ts";
-
-/** A second signal, or a drain that does not end, must still end the process. */
-const LAST_RESORT_MS = 5_000;
 
 const program = new Command("stowhouse")
   .description("One self-hosted remote build cache for every build tool.")
@@ -24,11 +22,15 @@ program
   .action(async (options: { config?: string; listen?: string; data?: string; url?: string; logLevel?: string }) => {
     const { config: file, ...flags } = options;
     // Only here: a build that asks for one artifact must not wait until a whole server was loaded.
-    const [{ protocolOptions }, { loadConfig }, { serve, shutDown }] = await Promise.all([import("./app.ts"), import("./config.ts"), import("./serve.ts")]);
+    if (cluster.isWorker) return (await import("./worker.ts")).work();
+    const [{ protocolOptions }, { loadConfig }, { LAST_RESORT_MS, serve, shutDown }] = await Promise.all([import("./app.ts"), import("./config.ts"), import("./serve.ts")]);
     const config = loadConfig({ file, flags, env: process.env, readFile: (path) => readFileSync(path, "utf8"), protocols: protocolOptions() });
-    const server = await serve(config, (text) => console.log(text));
+    const print = (text: string) => console.log(text);
+    if (config.processes > 1) process.exit(await (await import("./cluster.ts")).supervise(config, print));
+    const server = await serve(config, print);
     let stopping = false;
     const stop = () => {
+      // Who sends a second signal does not want to wait.
       if (stopping) process.exit(1);
       stopping = true;
       setTimeout(() => process.exit(1), config.shutdown.drain + LAST_RESORT_MS).unref();
@@ -55,4 +57,6 @@ try {
   else if (code === "EACCES" || code === "EROFS") console.error(`${message}: choose a directory you may write to with --data.`);
   else console.error(error);
   process.exitCode = 1;
+  // The channel to its parent would keep a worker alive.
+  if (cluster.isWorker) process.exit();
 }

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { AggregatorRegistry, collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Core } from "./core/core.ts";
 import type { Meter, RequestMeter } from "./http/accounting.ts";
 import type { BlobStore } from "./storage/store.ts";
@@ -11,9 +11,19 @@ interface Cell {
   sent: number;
 }
 
+/** All metrics of one process, to be joined with those of others. */
+export type Figures = readonly object[];
+
+/** The metrics of several processes of one server as text. */
+export function joinFigures(figures: readonly Figures[]): Promise<string> {
+  return AggregatorRegistry.aggregate(figures as object[]).metrics();
+}
+
 /** All metrics of a server, by Prometheus' naming rules. One registry a server, so that tests can run several. */
 export class Metrics implements Meter {
   readonly registry = new Registry();
+  /** Where several processes serve together: asks all of them for `text`. */
+  together: (() => Promise<string>) | undefined;
   readonly #requests = this.#counter("stowhouse_requests_total", "Requests by protocol, operation and result.", ["protocol", "op", "result"]);
   readonly #received = this.#counter("stowhouse_received_bytes_total", "Bytes of bodies received.", ["protocol", "op"]);
   readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op"]);
@@ -63,8 +73,15 @@ export class Metrics implements Meter {
 
   /** All metrics as text, in Prometheus' format. */
   async text(): Promise<string> {
+    if (this.together) return this.together();
     for (const flush of this.#flushes) flush();
     return this.registry.metrics();
+  }
+
+  /** What this process alone has counted. */
+  async figures(): Promise<Figures> {
+    for (const flush of this.#flushes) flush();
+    return this.registry.getMetricsAsJSON();
   }
 
   evicted(cache: string, reason: string, bytes: number): void {
@@ -72,10 +89,10 @@ export class Metrics implements Meter {
     this.#evictedBytes.labels(cache, reason).inc(bytes);
   }
 
-  /** Gauges read from the core at each scrape. */
+  /** Gauges read from the core at each scrape; all processes see the same, so they are not added up. */
   watch(core: Core): void {
-    const gauge = (name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => Promise<void>) =>
-      new Gauge({ name, help, labelNames, registers: [this.registry], async collect() { this.reset(); await collect(this).catch(() => {}); } });
+    const gauge = (name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => Promise<void>, aggregator: "max" | "min" = "max") =>
+      new Gauge({ name, help, labelNames, aggregator, registers: [this.registry], async collect() { this.reset(); await collect(this).catch(() => {}); } });
     gauge("stowhouse_cache_bytes", "Bytes of entries, and of uploads not committed yet.", ["cache", "keyspace", "trusted"], async (g) => {
       for (const row of await core.database.read("usage", {})) g.labels(row.cache, row.keyspace, String(row.trusted)).set(row.bytes);
     });
@@ -96,7 +113,7 @@ export class Metrics implements Meter {
     });
     gauge("stowhouse_database_up", "Whether the database answers.", [], async (g) => {
       g.set(await core.database.ping().then(() => 1, () => 0));
-    });
+    }, "min");
   }
 
   /** Counts what a storage's read cache is asked for. */

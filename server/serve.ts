@@ -8,13 +8,20 @@ import type { Config } from "./config.ts";
 /** The keys a first start makes, readable by the owner alone; a shell and the CLI read it. */
 export const KEYS_FILE = "keys.env";
 
+/** A drain that does not end must still end the process: so long after its time, ms. */
+export const LAST_RESORT_MS = 5_000;
+
 export interface Running extends Stowhouse {
   /** What clients on this machine use. */
   readonly url: string;
 }
 
-/** Starts a server: listens, repairs in the background, prints what a newcomer needs. @param print for people, not for logs */
-export async function serve(config: Config, print: (text: string) => void): Promise<Running> {
+/**
+ * Starts a server: listens, repairs in the background, prints what a newcomer needs.
+ * @param print for people, not for logs
+ * @param how `repair: false` where another process of this server does it
+ */
+export async function serve(config: Config, print: (text: string) => void, how: { repair: boolean } = { repair: true }): Promise<Running> {
   mkdirSync(config.data, { recursive: true });
   const server = await buildApp(config);
   const { app, core, log } = server;
@@ -30,10 +37,12 @@ export async function serve(config: Config, print: (text: string) => void): Prom
   const closeMetrics = config.metrics.listen ? await listenForMetrics(server, config.metrics.listen) : () => {};
   core.maintenance.start();
   const stopRepair = new AbortController();
-  core.repair({ signal: stopRepair.signal }).then(
-    (report) => log.info("repair finished", report),
-    (error: unknown) => stopRepair.signal.aborted || log.error("repair failed; fsck runs it again", { cause: String(error) }),
-  );
+  if (how.repair) {
+    core.repair({ signal: stopRepair.signal }).then(
+      (report) => log.info("repair finished", report),
+      (error: unknown) => stopRepair.signal.aborted || log.error("repair failed; fsck runs it again", { cause: String(error) }),
+    );
+  }
   print(await welcome(server, config, url));
   const close = async () => {
     stopRepair.abort();

@@ -32,6 +32,10 @@ export function configSchema(protocols: ProtocolOptions) {
     listen: kind(ADDRESS, { default: "127.0.0.1:8420", description: "Where the server listens; port 0 takes a free one." }),
     url: optional(kind(ORIGIN, { maxLength: 300, description: "Public URL of the server. Default: what each request says in Host." })),
     data: text({ default: "./data", description: "Directory for everything the server keeps on disk by default." }),
+    processes: integer(1, 64, {
+      default: 1,
+      description: "Processes that serve on this machine; more than one pays from four cores on. RAM and limits are of each.",
+    }),
     database: section("The index of all entries.", {
       type: oneOf(["sqlite", "postgres"], { default: "sqlite", description: "SQLite needs nothing; several replicas need PostgreSQL." }),
       path: optional(text({ description: "Only with type sqlite: the file. Default: stowhouse.db in the data directory." })),

@@ -11,6 +11,8 @@ export interface SqliteOptions {
   path: string;
   /** How long a write waits for others to share its commit and its fsync, ms. */
   window?: number;
+  /** Whether other processes write to the file too; then each waits for the others' transactions, up to five seconds. */
+  shared?: boolean;
 }
 
 type Waiter = { resolve: (value: never) => void; reject: (error: Error) => void };
@@ -32,7 +34,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 
   return {
     kind: "sqlite",
-    shared: false,
+    shared: options.shared ?? false,
     read: <N extends OperationName>(name: N, args: Arguments<N>) => reader.run(name, args) as Result<N>,
     write: (name, args) => writer.send(name, args, true) as never,
     scan: (name, args) => writer.send(name, args, false) as never,

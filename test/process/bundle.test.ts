@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcessByStdio } from "node:child_process";
 import { once } from "node:events";
-import { chmod, chown, copyFile, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { chmod, chown, copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Readable } from "node:stream";
@@ -36,10 +36,13 @@ afterAll(async () => {
   await rm(image, { recursive: true, force: true });
 });
 
-test("the bundle serves without node_modules, from a directory nobody can write, and stops on SIGTERM", async () => {
+test.each([1, 2])("the bundle serves with %i processes, without node_modules, from a directory nobody can write, and stops on SIGTERM", async (processes) => {
+  const config = path.join(image, "data/config.json");
+  await writeFile(config, JSON.stringify({ processes }));
+  output = "";
   server = spawn(path.join(image, "node"), ["../app/build/server.mjs", "serve"], {
     cwd: path.join(image, "data"),
-    env: { STOWHOUSE_LISTEN: "127.0.0.1:0", STOWHOUSE_DATA: path.join(image, "data"), TMPDIR: path.join(image, "app"), HOME: "/nonexistent" },
+    env: { STOWHOUSE_LISTEN: "127.0.0.1:0", STOWHOUSE_DATA: path.join(image, "data"), STOWHOUSE_CONFIG: config, TMPDIR: path.join(image, "app"), HOME: "/nonexistent" },
     stdio: ["ignore", "pipe", "inherit"],
     ...(USER === undefined ? {} : { uid: USER, gid: USER }),
   });
