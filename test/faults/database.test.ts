@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { startPostgres, type Postgres } from "../fixtures/postgres.ts";
 import { startStowhouse, type Stowhouse } from "../fixtures/stowhouse.ts";
 import { startToxiproxy, type Proxy, type Toxiproxy } from "../fixtures/toxiproxy.ts";
-import { describe, lost, startTraffic, unruly, type Traffic } from "./traffic.ts";
+import { endures } from "./endure.ts";
+import { lost, startTraffic, type Traffic } from "./traffic.ts";
 
 /** Longest a client waits for the answer that the database is away, ms; on a loaded machine. */
 const BOUND = 20_000;
@@ -37,56 +38,50 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-/** Runs a fault and looks at what clients saw of it, and at the server afterwards. */
-async function endures(name: string, fault: () => Promise<void>): Promise<void> {
-  traffic.take();
-  await fault();
-  const after = await traffic.recovered(RECOVERY);
-  const samples = traffic.take();
-  console.log(`${name}: everything again after ${after.toFixed(0)} ms\n${describe(samples)}`);
-  expect(server.alive(), server.output().slice(-3_000)).toBe(true);
-  expect(unruly(samples)).toEqual([]);
-  expect(Math.max(...samples.map(({ ms }) => ms))).toBeLessThan(BOUND);
-  expect(await fetch(`${server.url}/readyz`).then((answer) => answer.status)).toBe(200);
-}
+const trial = () => ({ server, traffic, bound: BOUND, recovery: RECOVERY });
 
-test("PostgreSQL restarts under load", () =>
-  endures("restart", async () => {
+test("PostgreSQL restarts under load", async () => {
+  await endures("restart", trial(), async () => {
     for (const ending of ["fast", "immediate", "fast"] as const) {
       await database.restart(ending);
       await setTimeout(300);
     }
-  }));
+  });
+});
 
-test("PostgreSQL is away for a while: readiness says so, and clients learn it at once", () =>
-  endures("away", async () => {
+test("PostgreSQL is away for a while: readiness says so, and clients learn it at once", async () => {
+  await endures("away", trial(), async () => {
     await database.end("immediate");
     await setTimeout(1_500);
     expect(await fetch(`${server.url}/readyz`).then((answer) => answer.status)).toBe(503);
     expect(await fetch(`${server.url}/livez`).then((answer) => answer.status)).toBe(200);
     await database.start();
-  }));
+  });
+});
 
-test("PostgreSQL hangs: the connection stays and nothing comes", () =>
-  endures("hang", async () => {
+test("PostgreSQL hangs: the connection stays and nothing comes", async () => {
+  await endures("hang", trial(), async () => {
     const toxic = await proxy.addToxic({ type: "timeout", attributes: { timeout: 0 } });
     await setTimeout(12_000);
     await proxy.removeToxic(toxic);
-  }));
+  });
+});
 
-test("connections to PostgreSQL are reset", () =>
-  endures("reset", async () => {
+test("connections to PostgreSQL are reset", async () => {
+  await endures("reset", trial(), async () => {
     const toxic = await proxy.addToxic({ type: "reset_peer", attributes: { timeout: 30 } });
     await setTimeout(2_000);
     await proxy.removeToxic(toxic);
-  }));
+  });
+});
 
-test("PostgreSQL is slow: 100 ms more each way cost time and nothing else", () =>
-  endures("latency", async () => {
+test("PostgreSQL is slow: 100 ms more each way cost time and nothing else", async () => {
+  await endures("latency", trial(), async () => {
     const toxic = await proxy.addToxic({ type: "latency", attributes: { latency: 100, jitter: 50 } });
     await setTimeout(3_000);
     await proxy.removeToxic(toxic);
-  }));
+  });
+});
 
 test("after all that, everything acknowledged is there", async () => {
   await traffic.stop();

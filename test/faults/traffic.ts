@@ -6,6 +6,8 @@ import { Ledger } from "../crash/ledger.ts";
 /** One request as its client saw it. */
 export interface Sample {
   readonly op: "nip put" | "nip get" | "gha put" | "gha get";
+  /** Of a body too large for the database. */
+  readonly large: boolean;
   /** 0: the connection broke, or no answer came within a minute. */
   readonly status: number;
   /** What it was for was done. */
@@ -20,7 +22,7 @@ export interface Traffic {
   take(): Sample[];
   /** What acknowledged writes there are. */
   readonly ledger: Ledger;
-  /** Resolves with how long it took until every kind of request was done again, begun after this call. @throws after `patience` ms */
+  /** Resolves with how long it took until every kind of request, small and large, was done again. @throws after `patience` ms */
   recovered(patience: number): Promise<number>;
   stop(): Promise<void>;
 }
@@ -43,37 +45,38 @@ export function startTraffic(target: Target, options: TrafficOptions = {}): Traf
   let samples: Sample[] = [];
   let stopped = false;
 
-  const measure = async (op: Sample["op"], work: () => Promise<{ answer: Answer; done: boolean }>): Promise<boolean> => {
+  const measure = async (op: Sample["op"], large: boolean, work: () => Promise<{ answer: Answer; done: boolean }>): Promise<boolean> => {
     const began = performance.now();
     const [status, done, text] = await work().then(
       ({ answer, done: ok }) => [answer.status, ok, answer.body.toString("utf8", 0, 300)] as const,
       (error: unknown) => [0, false, `${String(error)} ${String((error as Error).cause ?? "")}`] as const,
     );
-    samples.push({ op, status, done, text, began, ms: performance.now() - began });
+    samples.push({ op, large, status, done, text, began, ms: performance.now() - began });
     return done;
   };
 
   const loop = async (client: number) => {
     for (let serial = 0; !stopped; serial++) {
       const key = `traffic-${client}-${serial}`;
-      const body = bytesOf(key, serial % 2 === 0 ? size : 1_000);
+      const large = serial % 2 === 0;
+      const body = bytesOf(key, large ? size : 1_000);
       const nipAttempt = ledger.begin("nip", key, body);
-      const put = await measure("nip put", async () => {
+      const put = await measure("nip put", large, async () => {
         const answer = await nip.put(key, body, { version: 1 });
         return { answer, done: answer.status === 201 };
       });
       if (put) ledger.acknowledge(nipAttempt);
-      if (put) await measure("nip get", async () => {
+      if (put) await measure("nip get", large, async () => {
         const answer = await nip.get(key);
         return { answer, done: answer.status === 200 && answer.body.equals(body) };
       });
       const ghaAttempt = ledger.begin("gha", key, body);
-      const saved = await measure("gha put", async () => {
+      const saved = await measure("gha put", large, async () => {
         const answer = await gha.put(key, body);
         return { answer, done: finalized(answer) };
       });
       if (saved) ledger.acknowledge(ghaAttempt);
-      if (saved) await measure("gha get", async () => {
+      if (saved) await measure("gha get", large, async () => {
         const found = await gha.find(key);
         const url = signedUrl(found, "signed_download_url");
         const answer = url === undefined ? found : await call(url);
@@ -94,8 +97,8 @@ export function startTraffic(target: Target, options: TrafficOptions = {}): Traf
     recovered: async (patience) => {
       const since = performance.now();
       for (;;) {
-        const done = new Set(samples.filter((sample) => sample.done && sample.began > since).map((sample) => sample.op));
-        if (done.size === 4) return performance.now() - since;
+        const done = new Set(samples.filter((sample) => sample.done && sample.began > since).map(({ op, large }) => `${op} ${large ? "large" : "small"}`));
+        if (done.size === 8) return performance.now() - since;
         if (performance.now() - since > patience) throw new Error(`not recovered after ${patience} ms: ${JSON.stringify([...done])}; ${describe(samples)}`);
         await setTimeout(20);
       }
