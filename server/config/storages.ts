@@ -12,7 +12,7 @@ const Storage = section("A place for blobs too large for the database.", {
   }),
   readCache: section("Only with type s3: copies on a local disk of what was read lately. Downloads that are redirected don't pass it.", {
     path: optional(text({ description: "Its directory, for this server alone. Default: read-cache and the storage's name in the data directory." })),
-    size: size({ default: "0", description: "Bytes it may take; a tenth of them is the largest blob kept. 0 turns it off." }),
+    size: size({ default: "0", description: "Bytes it may take; blobs larger than a tenth of that (less with several processes) are not kept. 0 turns it off." }),
   }),
 });
 

@@ -291,6 +291,23 @@ describe("read cache", () => {
     await other.close();
   });
 
+  test("two processes together never hold more than the size, whoever fills it", async () => {
+    await cache.close();
+    await open({ size: 4 * MiB, sharers: 2 });
+    const other = await openReadCache(remote.store, { path: root, size: 4 * MiB, sharers: 2 });
+    await ready(other, remote);
+    for (let index = 0; index < 150; index++) {
+      remote.add(`blob-${index}`, 50 * KiB);
+      // The other one is idle while this one fills it, and then makes up for it.
+      const who = index < 80 ? cache : index < 110 ? other : [cache, other][index % 2]!;
+      await get(who, `blob-${index}`, 50 * KiB);
+      await expect.poll(unfinished).toEqual([]);
+      expect((await copies()).length * 50 * KiB).toBeLessThanOrEqual(4 * MiB);
+    }
+    expect((await copies()).length).toBeGreaterThan(20);
+    await other.close();
+  });
+
   test("closing it ends a copy that is being made", async () => {
     remote.add("a", 300 * KiB);
     const reader = await cache.open("a", 300 * KiB);

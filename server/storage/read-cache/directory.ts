@@ -14,7 +14,7 @@ export interface DirectoryOptions {
   readonly path: string;
   /** Bytes, never exceeded. */
   readonly size: number;
-  /** Processes that use this directory at once; each may add its part of what is free. Default 1. */
+  /** Processes that use this directory at once; each is given the same path and size. Default 1. */
   readonly sharers?: number;
   /** Part of the disk (0 to 1) that others are to find free. Default 0. */
   readonly minFree?: number;
@@ -82,7 +82,9 @@ export class CacheDirectory {
   private constructor({ path: root, size, sharers = 1, minFree = 0 }: DirectoryOptions) {
     this.#root = path.resolve(root);
     this.#temporary = path.join(this.#root, "tmp");
-    this.#size = size;
+    // Each may add its part of what it found free, but what one finds the others may be about to add to. So in all there
+    // is at most what one keeps to, and the parts of all others once more.
+    this.#size = (size * sharers) / (2 * sharers - 1);
     this.#sharers = sharers;
     this.#minFree = minFree;
     this.#handles = new Handles({ file: (key) => this.#file(key) }, 256, 60_000);
@@ -151,7 +153,7 @@ export class CacheDirectory {
     this.#handles.close();
   }
 
-  /** The others may add as much as this process does. A large blob would cost too many others. */
+  /** The other processes may add as much as this one does. A large blob would cost too many others. */
   #fits(size: number): boolean {
     if (size * this.#sharers > this.#size * (1 - HIGH) || size + this.#filling > this.#spare) return false;
     return this.#known + (this.#added + this.#filling + size) * this.#sharers <= this.#size;
