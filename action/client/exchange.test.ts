@@ -1,6 +1,7 @@
 import { createServer, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { buffer } from "node:stream/consumers";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { Loopback } from "../../test/fixtures/loopback.ts";
 import { exchange, type ExchangeOptions } from "./exchange.ts";
@@ -78,6 +79,17 @@ describe("an exchange", () => {
     const answer = await get(url);
     const { error } = await failure(() => answer.text());
     expect([error.phase, error.message]).toEqual(["body", "nothing moved for 300 ms"]);
+  });
+
+  it("waits for a reader that takes its time", async () => {
+    const url = await loopback.http((_, response) => void response.end(Buffer.alloc(2_000_000)));
+    const answer = await get(url);
+    let size = 0;
+    for await (const chunk of answer.body) {
+      if (size === 0) await pause(2 * PATIENCE.stall);
+      size += chunk.length;
+    }
+    expect(size).toBe(2_000_000);
   });
 
   it("says that a body is shorter than announced", async () => {

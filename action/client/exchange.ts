@@ -46,7 +46,7 @@ function attempt(url: URL, { method, headers, upload, patience, signal }: Exchan
   const request = (url.protocol === "https:" ? https : http).request(url, {
     method: method ?? (upload ? "POST" : "GET"),
     agent,
-    headers: { ...headers, ...(upload && { "content-length": String(upload.size) }), ...(upload && upload.size >= ASK_FROM && { expect: "100-continue" }) },
+    headers: { ...headers, ...(upload && { "content-length": String(upload.size) }), ...(upload && upload.size >= ASK_FROM && upload.ask !== false && { expect: "100-continue" }) },
   });
   return new Promise<Answer>((resolve, reject) => {
     let phase: Phase = "connect";
@@ -144,8 +144,10 @@ class Received implements Answer {
   async *#read(): AsyncGenerator<Buffer> {
     try {
       for await (const chunk of this.#incoming as AsyncIterable<Buffer>) {
-        this.#clock.touch();
+        // Only the server's silence counts: a reader may take its time.
+        this.#clock.stop();
         yield chunk;
+        if (!this.#incoming.destroyed) this.#clock.flowing();
       }
     } catch (error) {
       throw explained(error as Error, "body", false);

@@ -4,6 +4,8 @@ import type { ClientRequest } from "node:http";
 export interface Upload {
   readonly size: number;
   readonly chunks: AsyncIterable<Buffer>;
+  /** False: it is sent at once, however large; for many in a row, each of which would wait for the server's word. */
+  readonly ask?: boolean;
 }
 
 /** From this size on the server is asked first whether it wants the body at all, bytes. */

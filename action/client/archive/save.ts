@@ -1,0 +1,274 @@
+import { bodyParts, COLUMNS, digestOf, formatManifest, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
+import type { Stretch } from "./chunker.ts";
+import { encodeColumns, type Columns } from "./columns.ts";
+import { Crew } from "./crew.ts";
+import { deflate } from "./frames.ts";
+import { byteString, FILE, type Chunk } from "./members.ts";
+import { pool, type Prepared } from "./options.ts";
+import { assertNoDetour, outermost, rootName } from "./paths.ts";
+import type { Blob, Remote } from "./remote.ts";
+import type { FileToRead, MadeFrame, ReadUnit, Report, Section } from "./save-worker.ts";
+import { plan, type Source } from "./source.ts";
+import { indexFile, newSeen, readIndex, writeIndex, type StatIndex } from "./stat-index.ts";
+import { walk } from "./walk.ts";
+
+/** Bytes read at once by one worker. */
+const UNIT = 8 * 1024 * 1024;
+/** Units under way: enough to hide a round trip behind reading, few enough to stay small. */
+const UNITS = 6;
+/** How often the server may find something missing. */
+const ROUNDS = 4;
+/** A frame of which less than this part is used is not worth fetching: its chunks are sent again. */
+const LEAST_USE = 0.5;
+
+export interface Saved {
+  readonly unchanged: boolean;
+  readonly files: number;
+  readonly bytesTotal: number;
+}
+
+/** Saves the paths under the key. @throws RemoteError, ExchangeError, PathError, WorkerError, and what the file system throws */
+export async function save(remote: Remote, options: Prepared): Promise<Saved> {
+  const started = Date.now();
+  const roots = outermost(options.paths);
+  for (const root of roots) assertNoDetour(root, options.places.workspace);
+  const names = roots.map((root) => rootName(root, options.places));
+  const bytePaths = roots.map(byteString);
+  const members = walk(bytePaths);
+  const file = indexFile(options.stateDir, options.version, names);
+  const index = readIndex(file);
+  const source = plan(members, bytePaths, index);
+  const result = { files: members.filter(({ type }) => type === FILE).length, bytesTotal: members.reduce((sum, { size }) => sum + size, 0) };
+
+  const digest = source.unchanged ? digestOf(index!.manifestBytes) : undefined;
+  const { upload, committed } = await remote.reserve(options.key, options.version, digest);
+  if (committed) return { ...result, unchanged: true };
+  const job = new SaveJob(remote, options, upload!, source, names, index);
+  const { manifest, columns } = await job.run();
+  const seen = newSeen(members.length);
+  for (const [i, { modified, changed, inode }] of members.entries()) {
+    seen.modified[i] = modified;
+    seen.changed[i] = changed;
+    seen.inode[i] = inode;
+  }
+  // What was seen before the walk began is as old as that, whenever it is written down.
+  writeIndex(file, manifest, columns, seen, started);
+  return { ...result, unchanged: index !== undefined && digestOf(index.manifestBytes) === digestOf(manifest) };
+}
+
+/** Where a chunk is, in a frame the server has or was sent. */
+interface Located {
+  readonly frame: Piece;
+  readonly start: number;
+}
+
+/** Chunks by identifier, as text that maps can hold. */
+const keyOf = ({ id }: Chunk): string => id.toString("latin1");
+
+class SaveJob {
+  readonly #remote: Remote;
+  readonly #options: Prepared;
+  readonly #upload: string;
+  readonly #source: Source;
+  readonly #names: readonly string[];
+  readonly #index: StatIndex | undefined;
+  readonly #chunks: Map<Stretch, readonly Chunk[]>;
+  readonly #located = new Map<string, Located>();
+  /** Being made into a frame at this moment. */
+  readonly #pending = new Set<string>();
+  /** Frames of this save: all of them is used. */
+  readonly #own = new Set<string>();
+  readonly #started = performance.now();
+  #bytes = 0;
+
+  constructor(remote: Remote, options: Prepared, upload: string, source: Source, names: readonly string[], index: StatIndex | undefined) {
+    this.#remote = remote;
+    this.#options = options;
+    this.#upload = upload;
+    this.#source = source;
+    this.#names = names;
+    this.#index = index;
+    this.#chunks = new Map(source.known);
+    if (!index) return;
+    const { manifest, content } = index;
+    for (const [i, chunk] of content.chunks.entries()) {
+      const { frame, start } = content.places[i]!;
+      this.#located.set(keyOf(chunk), { frame: manifest.frames[frame]!, start });
+    }
+  }
+
+  async run(): Promise<{ manifest: Buffer; columns: Columns }> {
+    const crew = new Crew<Report>("save-worker");
+    try {
+      await this.#read(crew, this.#source.stretches.filter((stretch) => !this.#chunks.has(stretch)), new Set());
+      await this.#again(crew, this.#wasted());
+      return await this.#commit(crew);
+    } finally {
+      await crew.close();
+    }
+  }
+
+  /** Reads stretches, and sends what the server does not have. @param forced chunks that are sent whatever the server has */
+  async #read(crew: Crew<Report>, stretches: readonly Stretch[], forced: ReadonlySet<string>): Promise<void> {
+    const total = stretches.reduce((sum, { length }) => sum + length, 0) + this.#bytes;
+    await pool(units(stretches), UNITS, async (unit) => {
+      this.#options.signal.throwIfAborted();
+      const worker = crew.idlest();
+      const { job, report } = crew.order<{ job: number; unit: ReadUnit }>(worker, { read: unit.map((stretch) => this.#section(stretch)) });
+      const { lengths, ids } = (await report).unit;
+      const chunks: Chunk[] = [];
+      for (const [i, stretch] of unit.entries()) {
+        const own = lengths[i]!.map((length, j): Chunk => ({ id: Buffer.from(ids.buffer, ids.byteOffset + (chunks.length + j) * 32, 32), length }));
+        this.#chunks.set(stretch, own);
+        chunks.push(...own);
+      }
+      const wanted = await this.#wanted(chunks, forced);
+      const made = crew.order<{ job: number; frames: MadeFrame[] }>(worker, { unit: job, wanted });
+      await this.#send((await made.report).frames, wanted.map((number) => chunks[number]!));
+      this.#bytes += unit.reduce((sum, { length }) => sum + length, 0);
+      this.#options.onProgress?.({ bytes: this.#bytes, total, transferred: this.#remote.sent, elapsed: performance.now() - this.#started });
+    });
+  }
+
+  #section(stretch: Stretch): Section {
+    const { members } = this.#source;
+    const files = stretch.files.map((number): FileToRead => {
+      const { size, modified, changed } = members[number]!;
+      return { path: this.#source.absolute(number), offset: stretch.offset, length: stretch.packed ? size : stretch.length, size, modified, changed };
+    });
+    return { files, length: stretch.length, packed: stretch.packed };
+  }
+
+  /** The numbers of those chunks that have to be sent, each once. */
+  async #wanted(chunks: readonly Chunk[], forced: ReadonlySet<string>): Promise<number[]> {
+    const unknown = new Map<string, number>();
+    for (const [i, chunk] of chunks.entries()) {
+      const key = keyOf(chunk);
+      if (!this.#located.has(key) && !this.#pending.has(key)) unknown.set(key, i);
+    }
+    const ask = [...unknown].filter(([key]) => !forced.has(key));
+    for (const [key] of unknown) this.#pending.add(key);
+    if (ask.length > 0) {
+      const known = await this.#remote.have(this.#upload, ask.map(([, i]) => chunks[i]!.id));
+      for (const [n, [key, i]] of ask.entries()) {
+        const place = known[n];
+        if (place?.length !== chunks[i]!.length) continue;
+        this.#located.set(key, { frame: place.frame, start: place.start });
+        this.#pending.delete(key);
+        unknown.delete(key);
+      }
+    }
+    return [...unknown.values()].toSorted((a, b) => a - b);
+  }
+
+  async #send(frames: readonly MadeFrame[], chunks: readonly Chunk[]): Promise<void> {
+    const blobs: Blob[] = [];
+    let from = 0;
+    for (const { digest, bytes, raw, count } of frames) {
+      const own = chunks.slice(from, from + count);
+      from += count;
+      blobs.push({ digest, bytes, chunks: own });
+      const frame: Piece = { digest, size: bytes.length, raw };
+      this.#own.add(digest);
+      let start = 0;
+      for (const chunk of own) {
+        this.#located.set(keyOf(chunk), { frame, start });
+        this.#pending.delete(keyOf(chunk));
+        start += chunk.length;
+      }
+    }
+    if (blobs.length > 0) await this.#remote.put(this.#upload, blobs);
+  }
+
+  /** Chunks in frames of which this archive would use too little. */
+  #wasted(): Set<string> {
+    const used = new Map<string, { frame: Piece; bytes: number; keys: Set<string> }>();
+    for (const chunk of this.#all()) {
+      const key = keyOf(chunk);
+      const { frame } = this.#located.get(key)!;
+      if (this.#own.has(frame.digest)) continue;
+      let one = used.get(frame.digest);
+      if (!one) used.set(frame.digest, (one = { frame, bytes: 0, keys: new Set() }));
+      if (!one.keys.has(key)) one.bytes += chunk.length;
+      one.keys.add(key);
+    }
+    return new Set([...used.values()].filter(({ frame, bytes }) => bytes < frame.raw * LEAST_USE).flatMap(({ keys }) => [...keys]));
+  }
+
+  /** Reads the stretches with these chunks once more, and sends the chunks. */
+  async #again(crew: Crew<Report>, keys: ReadonlySet<string>): Promise<void> {
+    if (keys.size === 0) return;
+    for (const key of keys) this.#located.delete(key);
+    await this.#read(crew, this.#source.stretches.filter((stretch) => this.#chunks.get(stretch)!.some((chunk) => keys.has(keyOf(chunk)))), keys);
+  }
+
+  #all(): Chunk[] {
+    return this.#source.stretches.flatMap((stretch) => this.#chunks.get(stretch)!);
+  }
+
+  async #commit(crew: Crew<Report>): Promise<{ manifest: Buffer; columns: Columns }> {
+    const held = new Set(Object.values(this.#index?.manifest.columns ?? {}).map(({ digest }) => digest));
+    // Columns an index knows are there; without one, the server is asked first, unless it knew nothing at all.
+    let send = this.#index !== undefined || this.#own.size > 0;
+    for (let round = 1; ; round++) {
+      const { manifest, columns, blobs } = this.#manifest();
+      const fresh = blobs.filter(({ digest }) => !held.has(digest));
+      if (send && fresh.length > 0) {
+        await this.#remote.put(this.#upload, fresh);
+        for (const { digest } of fresh) held.add(digest);
+      }
+      const bytes = formatManifest(manifest);
+      const missing = new Set(await this.#remote.commit(this.#upload, bytes));
+      if (missing.size === 0) return { manifest: bytes, columns };
+      if (round === ROUNDS) throw new Error("the server lost what it was sent, again and again");
+      for (const digest of missing) held.delete(digest);
+      send = true;
+      const lost = manifest.frames.some(({ digest }) => missing.has(digest)) ? this.#all().map(keyOf).filter((key) => missing.has(this.#located.get(key)!.frame.digest)) : [];
+      await this.#again(crew, new Set(lost));
+    }
+  }
+
+  #manifest(): { manifest: Manifest; columns: Columns; blobs: Blob[] } {
+    const chunks = this.#all();
+    const frames = new Map<string, { frame: Piece; number: number }>();
+    const places = chunks.map((chunk) => {
+      const { frame, start } = this.#located.get(keyOf(chunk))!;
+      let known = frames.get(frame.digest);
+      if (!known) frames.set(frame.digest, (known = { frame, number: frames.size }));
+      return { frame: known.number, start };
+    });
+    const { members } = this.#source;
+    const columns = encodeColumns({ members, chunks, places });
+    const blobs = new Map<string, Blob>();
+    const pieces = Object.fromEntries(COLUMNS.map((name): [ColumnName, Piece] => {
+      const bytes = deflate(columns[name]);
+      const digest = digestOf(bytes);
+      blobs.set(digest, { digest, bytes, chunks: [] });
+      return [name, { digest, size: bytes.length, raw: columns[name].length }];
+    })) as Record<ColumnName, Piece>;
+    const counts = new Map<number, number>();
+    for (const { root } of members) counts.set(root, (counts.get(root) ?? 0) + 1);
+    const manifest: Manifest = {
+      roots: this.#names.map((name, i) => ({ name, members: counts.get(i) ?? 0 })),
+      size: members.reduce((sum, { size }) => sum + size, 0), files: members.filter(({ type }) => type === FILE).length,
+      columns: pieces, frames: [...frames.values()].map(({ frame }) => frame),
+    };
+    // Columns before frames, as in the body.
+    return { manifest, columns, blobs: bodyParts({ ...manifest, frames: [] }).map(({ digest }) => blobs.get(digest)!) };
+  }
+}
+
+/** Stretches to be read at once, so that a worker has something to do and little in memory. */
+function* units(stretches: readonly Stretch[]): Generator<Stretch[]> {
+  let unit: Stretch[] = [];
+  let length = 0;
+  for (const stretch of stretches) {
+    if (unit.length > 0 && length + stretch.length > UNIT) {
+      yield unit;
+      [unit, length] = [[], 0];
+    }
+    unit.push(stretch);
+    length += stretch.length;
+  }
+  if (unit.length > 0) yield unit;
+}
