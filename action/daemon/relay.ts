@@ -1,0 +1,154 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ProtocolClient, Reading, ToolRequest } from "../../server/protocols/client.ts";
+import type { Answer } from "../client/exchange.ts";
+import { forwarded, uploadOf, type Incoming } from "./incoming.ts";
+import { Broken, headersOf, sendAnswer, sendWhole, stream, whole } from "./outgoing.ts";
+import type { ProtocolMetrics } from "./settings.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** Bodies up to this size are checked before the tool gets their first byte: what is broken is a miss then. Bytes. */
+const CHECK_FIRST = 4 * 1024 * 1024;
+const REDIRECTS = 3;
+
+/** A tool's request on its way to the servers. */
+export interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly client: ProtocolClient;
+  readonly tool: ToolRequest;
+  /** Path and query as the server gets them. */
+  readonly target: string;
+  /** The one server a signed URL belongs to. */
+  readonly server: number | undefined;
+  readonly row: ProtocolMetrics;
+  /** Makes a URL from a server's answer lead through the daemon. */
+  via(url: string, upstream: Upstream): string;
+}
+
+/** What became of a request. */
+export type Outcome = "hit" | "miss" | "stored" | "other" | "failed";
+
+/** Answers a tool's request by the first server that has something to say; when none has, by what keeps its build green. */
+export async function relay(upstreams: readonly Upstream[], call: Call, body: Incoming): Promise<Outcome> {
+  let miss: (() => void) | undefined;
+  for (const upstream of upstreams) {
+    if (!upstream.available || (call.server !== undefined && call.server !== upstream.index)) continue;
+    const result = await ask(upstream, call, body);
+    if (result === "cut") return "failed";
+    if (result?.reading.result === "miss" && !call.response.headersSent) miss ??= result.send;
+    else if (result) {
+      result.send();
+      return result.reading.result;
+    }
+    // A body that streams is gone by now.
+    if (body.kind === "stream") break;
+  }
+  if (miss) {
+    miss();
+    return "miss";
+  }
+  failOpen(call, body);
+  return "failed";
+}
+
+/** The protocol's own answer for the case that no server is of use. */
+export function failOpen({ request, response, client, tool }: Pick<Call, "request" | "response" | "client" | "tool">, body?: Incoming): void {
+  if (response.headersSent) return void response.destroy();
+  // Many tools take an answer in the middle of their body for a broken connection.
+  if (body?.kind === "stream") request.resume();
+  sendAnswer(response, client.failOpen(tool.method, tool.path, tool.type));
+}
+
+interface Sendable {
+  readonly reading: Reading;
+  readonly send: () => void;
+}
+
+/** What one server says; undefined when that is of no use, `cut` when the tool has had a part of it already. */
+async function ask(upstream: Upstream, call: Call, body: Incoming): Promise<Sendable | "cut" | undefined> {
+  const { client, tool, row, response } = call;
+  const began = performance.now();
+  try {
+    const answer = await exchange(upstream, call, body);
+    if (!isSound(answer)) {
+      answer.discard();
+      upstream.failed(began);
+      return undefined;
+    }
+    const headers = headersOf(answer.headers);
+    if (tool.method === "HEAD") {
+      answer.discard();
+      const reading = client.read(tool, answer.status, undefined, String) ?? { result: "other" };
+      return { reading, send: () => sendWhole(response, answer.status, headers, "") };
+    }
+    if (client.purpose(tool) === "download" && answer.status < 300 && !(Number(answer.headers["content-length"]) <= CHECK_FIRST)) return await streamed(upstream, call, answer);
+    const bytes = await whole(answer, CHECK_FIRST);
+    const reading = client.read(tool, answer.status, bytes, (url) => call.via(url, upstream));
+    if (!reading) throw new Broken("it is no answer of this protocol");
+    if (answer.status < 300) row.bytesIn += bytes.length;
+    return { reading, send: () => sendWhole(response, answer.status, headers, reading.body ?? bytes) };
+  } catch (error) {
+    return judge(upstream, call, error as Error, began);
+  }
+}
+
+async function streamed(upstream: Upstream, call: Call, answer: Answer): Promise<Sendable | "cut" | undefined> {
+  let moved = performance.now();
+  try {
+    await stream(answer, call.response, (bytes) => {
+      call.row.bytesIn += bytes;
+      moved = performance.now();
+    });
+  } catch (error) {
+    answer.discard();
+    return judge(upstream, call, error as Error, moved);
+  }
+  return { reading: call.client.read(call.tool, answer.status, undefined, String) ?? { result: "other" }, send: () => {} };
+}
+
+/** What a request that broke off means for the server, and for the tool. */
+function judge(upstream: Upstream, { response }: Call, error: Error, since: number): "cut" | undefined {
+  const gone = response.destroyed;
+  const phase = (error as { phase?: string }).phase;
+  if (!gone && phase === "body") upstream.dead(since);
+  if (!gone && error instanceof Broken) {
+    upstream.failed(since);
+    upstream.breaker.bad();
+  }
+  if (!response.headersSent && !gone) return undefined;
+  response.destroy();
+  return "cut";
+}
+
+async function exchange(upstream: Upstream, call: Call, body: Incoming): Promise<Answer> {
+  const { tool, target, request, response, row } = call;
+  const upload = uploadOf(body, (bytes) => (row.bytesOut += bytes));
+  const left = new AbortController();
+  const onClose = () => left.abort();
+  response.once("close", onClose);
+  const headers = forwarded(request);
+  try {
+    let answer = await upstream.ask(call.server === undefined ? target : new URL(target, upstream.url), {
+      method: tool.method, headers, signal: left.signal, ...(upload && { upload }),
+    });
+    // Followed here, so that fail-open holds for the storage a server sends its readers to as well.
+    for (let hops = 0; hops < REDIRECTS && !upload && isRedirect(answer); hops++) {
+      const next = URL.parse(answer.headers.location!, new URL(target, upstream.url).href);
+      answer.discard();
+      if (!next || !/^https?:$/.test(next.protocol)) throw new Broken("it redirects to no URL");
+      answer = await upstream.ask(next, { method: tool.method, headers, signal: left.signal });
+    }
+    return answer;
+  } finally {
+    response.off("close", onClose);
+  }
+}
+
+function isRedirect({ status, headers }: Answer): boolean {
+  return [301, 302, 303, 307, 308].includes(status) && headers.location !== undefined;
+}
+
+/** Whether a Stowhouse server said this. Proxies in between speak HTML; a refused credential is the daemon's affair, not the tool's. */
+function isSound({ status, headers }: Answer): boolean {
+  return status < 500 && status !== 429 && status !== 401 && status !== 407 && !/^text\/html\b/i.test(headers["content-type"] ?? "");
+}

@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { jobMetrics, renewToken } from "../../action/daemon/control.ts";
+import { env } from "../../server/protocols/github-actions/client.ts";
+import { startTestDaemon, type TestDaemon } from "../fixtures/daemon.ts";
+import { startServer, type TestServer } from "../fixtures/server.ts";
+import { Toolkit } from "../fixtures/toolkit.ts";
+
+let server: TestServer;
+let daemon: TestDaemon | undefined;
+
+beforeAll(async () => {
+  server = await startServer();
+});
+afterEach(() => daemon?.stop());
+afterAll(() => server.stop());
+
+const started = async (...rest: Parameters<typeof startTestDaemon> extends [unknown, ...infer R] ? R : never) => (daemon = await startTestDaemon([{ url: server.url, token: server.writeKey }], ...rest));
+const lookup = (url: string, headers: Record<string, string>) =>
+  fetch(`${url}/twirp/github.actions.results.api.v1.CacheService/GetCacheEntryDownloadURL`, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify({ key: "k", version: "v" }) });
+
+describe("the daemon", () => {
+  test.each(["4", "5", "6"])("serves @actions/cache %s: saves, hits by key and by prefix", async (major) => {
+    const { url, secret, stop } = await started();
+    const job = await Toolkit.checkout(major, env({ url, token: secret }));
+    job.write("deps/a.txt", "first");
+    const body = randomBytes(9_000_000);
+    job.write("deps/b.bin", body);
+    const key = `daemon-${major}`;
+    expect(await job.save("deps", key)).toMatchObject({ value: expect.any(Number) });
+    for (const [asked, prefixes] of [[key, []], [`${key}-other`, [key]]] as const) {
+      job.clear("deps");
+      expect(await job.restore("deps", asked, [...prefixes])).toMatchObject({ value: key });
+      expect(job.read("deps/b.bin").equals(body)).toBe(true);
+    }
+    expect((await job.restore("deps", "nothing")).value).toBeUndefined();
+    const { perProtocol, ...rest } = await stop();
+    expect(rest).toEqual({ breakerOpened: 0, unsentBytes: 0, restarts: 0 });
+    expect(perProtocol).toMatchObject([{ protocol: "github-actions", hits: 2, misses: 1, stored: 1, failed: 0 }]);
+    expect(perProtocol[0]!.bytesIn).toBeGreaterThan(2 * body.length);
+    expect(perProtocol[0]!.bytesOut).toBeGreaterThan(body.length);
+    job.remove();
+  });
+
+  test("serves nobody without the job's secret, and nothing but caches", async () => {
+    const { url, secret } = await started();
+    const statuses = async (headers: Record<string, string>) => (await lookup(url, headers)).status;
+    const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString("base64")}` });
+    for (const headers of [{}, { authorization: `Bearer ${secret}x` }, { authorization: `Bearer ${server.writeKey}` }, basic("login:wrong"), basic(`${secret}:password`)]) expect(await statuses(headers as Record<string, string>)).toBe(401);
+    for (const headers of [{ authorization: `Bearer ${secret}` }, basic(`login:${secret}`), basic(`${secret}:`), basic(`${secret}:x-oauth-basic`)]) expect(await statuses(headers)).toBe(200);
+    expect([(await lookup(`${url}/s/${secret}`, {})).status, (await lookup(`${url}/s/${secret}x`, {})).status]).toEqual([200, 401]);
+    const denied = await fetch(`${url}/v1/artifacts/stolen`, { method: "POST", headers: { authorization: "Bearer nothing" }, body: "x" });
+    expect(denied.status).toBe(401);
+    expect((await fetch(`${server.url}/v1/artifacts/stolen`, { headers: { authorization: `Bearer ${server.readKey}` } })).status).toBe(404);
+    for (const where of ["/v1/admin/keys", "/v1/auth/session", "/metrics", "/"]) expect((await fetch(url + where, { headers: { authorization: `Bearer ${secret}` } })).status).toBe(404);
+    await expect.poll(async () => (await jobMetrics(daemon!.stateDir))!.perProtocol).toMatchObject([{ protocol: "github-actions", misses: 5 }]);
+  });
+
+  test("keeps its control secret to its own user, and takes new tokens", async () => {
+    daemon = await startTestDaemon([{ url: server.url, token: "expired" }]);
+    expect(statSync(path.join(daemon.stateDir, "daemon.json")).mode & 0o777).toBe(0o600);
+    // Connections of their own: one that a worker had is cut when it dies.
+    const headers = { authorization: `Bearer ${daemon.secret}`, connection: "close" };
+    const post = () => fetch(`${daemon!.url}/v1/artifacts/renewed`, { method: "POST", headers, body: form() });
+    const get = () => fetch(`${daemon!.url}/v1/artifacts/renewed`, { headers });
+    expect((await post()).status).toBe(503);
+    expect(await renewToken(daemon.stateDir, server.writeKey)).toBe(true);
+    expect(await renewToken(daemon.stateDir, server.writeKey, "http://elsewhere")).toBe(false);
+    expect((await post()).status).toBe(201);
+    expect(await (await get()).json()).toEqual({ downloadUrl: "/v1/download/renewed" });
+    process.kill(daemon.worker(), "SIGKILL");
+    expect((await get()).status).toBe(200);
+    expect((await daemon.stop()).restarts).toBe(1);
+  });
+
+  test("ends by itself when nobody uses it, and stopping it again is no error", async () => {
+    const { pid, stop } = await started({ idleMs: 400 });
+    await expect.poll(() => alive(pid), { timeout: 5_000 }).toBe(false);
+    expect(await stop()).toEqual({ perProtocol: [], breakerOpened: 0, unsentBytes: 0, restarts: 0 });
+  });
+});
+
+function form(): FormData {
+  const data = new FormData();
+  data.append("metadata", "{}");
+  data.append("file", new Blob(["artifact"]), "artifact.tar.gz");
+  return data;
+}
+
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
