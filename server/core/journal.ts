@@ -11,6 +11,12 @@ export interface Counter {
   value: number;
 }
 
+interface Touch {
+  readonly id: number;
+  at: number;
+  trust: boolean;
+}
+
 /** Flushed in batches of this many rows, so that no transaction is long. */
 const BATCH = 500;
 /** What is kept when the database is away; beyond it the oldest uses are forgotten (they only order eviction). */
@@ -22,7 +28,7 @@ const MAX_PENDING = 100_000;
  */
 export class Journal {
   readonly #database: Database;
-  readonly #touches = new Map<number, { id: number; at: number; trust: boolean }>();
+  readonly #touches = new Map<number, Touch>();
   readonly #stats = new Map<string, Counter>();
   #audit: AuditRecord[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -43,10 +49,16 @@ export class Journal {
     if (known) {
       known.at = now;
       known.trust ||= trust;
-      return;
+    } else this.#keep({ id: entry.id, at: now, trust });
+  }
+
+  #keep(touch: Touch): void {
+    const newer = this.#touches.get(touch.id);
+    if (newer) newer.trust ||= touch.trust;
+    else {
+      if (this.#touches.size >= MAX_PENDING) this.#touches.delete(this.#touches.keys().next().value!);
+      this.#touches.set(touch.id, touch);
     }
-    if (this.#touches.size >= MAX_PENDING) this.#touches.delete(this.#touches.keys().next().value!);
-    this.#touches.set(entry.id, { id: entry.id, at: now, trust });
   }
 
   /** The counter of this name, for good: whoever counts often keeps it. */
@@ -75,19 +87,32 @@ export class Journal {
 
   async #write(): Promise<void> {
     try {
-      while (this.#touches.size > 0) {
-        const touches = [...this.#touches.values()].slice(0, BATCH);
-        await this.#database.write("touchEntries", { touches });
-        for (const touch of touches) if (this.#touches.get(touch.id) === touch) this.#touches.delete(touch.id);
-      }
-      while (this.#audit.length > 0) {
-        const records = this.#audit.slice(0, BATCH);
-        await this.#database.write("appendAudit", { records });
-        this.#audit = this.#audit.slice(records.length);
-      }
+      await this.#writeTouches();
+      await this.#writeAudit();
       await this.#writeStats();
     } catch {
       // The database is away; its own metrics and readiness say so.
+    }
+  }
+
+  /** Those of this moment: on a busy server there are always new ones, and who waits for a flush waits for these. */
+  async #writeTouches(): Promise<void> {
+    const all = [...this.#touches.values()];
+    // What is used while it is written down is a new use, with its own trust.
+    this.#touches.clear();
+    for (let from = 0; from < all.length; from += BATCH) {
+      await this.#database.write("touchEntries", { touches: all.slice(from, from + BATCH) }).catch((error: unknown) => {
+        for (const touch of all.slice(from)) this.#keep(touch);
+        throw error;
+      });
+    }
+  }
+
+  async #writeAudit(): Promise<void> {
+    for (let left = this.#audit.length; left > 0; left -= BATCH) {
+      const records = this.#audit.slice(0, Math.min(left, BATCH));
+      await this.#database.write("appendAudit", { records });
+      this.#audit = this.#audit.slice(records.length);
     }
   }
 

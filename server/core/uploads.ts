@@ -48,6 +48,8 @@ export class Uploads {
   async reserve(grant: Grant, keyspace: Keyspace, key: string, version: string, options: { metadata?: string | null; size?: number | undefined } = {}): Promise<Upload> {
     assertKey(keyspace, key, version);
     const scope = writeScope(grant, keyspace);
+    // All scopes trust the digest in the name, which is known of a whole body only.
+    if (keyspace.contentAddressed) throw errors.badRequest("a content-addressed body is sent whole");
     const cache = this.#caches.require(grant.cache);
     if (options.size !== undefined && options.size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
     await this.#quota.assertRoom(cache, grant.trusted, options.size ?? 0);

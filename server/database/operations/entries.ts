@@ -275,6 +275,8 @@ export interface EntryQuery {
   version?: string;
   /** Only entries with a smaller id (from the previous page). */
   before?: number;
+  /** Only entries that are alive at this time. */
+  now?: number;
   limit: number;
 }
 
@@ -287,6 +289,7 @@ export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   if (q.keyspace !== undefined) where.push(`e.keyspace = ${bind(q.keyspace)}`);
   if (q.version !== undefined) where.push(`e.version = ${bind(q.version)}`);
   if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(afterPrefix(q.prefix))}`);
+  if (q.now !== undefined) where.push(`(e.expires IS NULL OR e.expires > ${bind(q.now)})`);
   if (q.scopes) where.push(`e.scope IN (${q.scopes.map(bind).join(", ")})`);
   const rows = yield* all(`${BULK} WHERE ${where.join(" AND ")} ORDER BY e.id DESC LIMIT ${bind(Math.min(q.limit, 500))}`, ...values);
   return rows.map(entryOf);
