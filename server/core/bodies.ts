@@ -11,6 +11,9 @@ import type { Grant } from "./grant.ts";
 import type { Journal } from "./journal.ts";
 import type { Quota } from "./quota.ts";
 
+/** How far a body without an announced size may run ahead of the room kept for it, bytes. */
+const ROOM_STEP = 1024 * 1024;
+
 /** Bytes on their way in: a buffer, or a stream of chunks which the consumer may keep. */
 export type Source = Buffer | AsyncIterable<Buffer>;
 
@@ -120,8 +123,8 @@ export class Bodies {
   async ingest(cache: Cache, trusted: boolean, source: Source, expected: Expected): Promise<NewBlob> {
     const limit = expected.limit;
     if (expected.size !== undefined && expected.size > limit) throw errors.tooLarge(`${limit} bytes`);
-    const counted = expected.counted ?? true;
-    if (counted) await this.#quota.assertRoom(cache, trusted, expected.size ?? 0);
+    const room = (expected.counted ?? true) ? await this.#quota.reserve(cache, trusted, expected.size ?? 0) : undefined;
+    let roomFor = expected.size ?? ROOM_STEP;
     const hash = createHash("sha256");
     let size = 0;
     let small: Buffer[] = [];
@@ -130,6 +133,11 @@ export class Bodies {
       for await (const chunk of Buffer.isBuffer(source) ? [source] : source) {
         size += chunk.length;
         if (size > limit) throw errors.tooLarge(`${limit} bytes`);
+        if (size > roomFor) {
+          if (expected.size !== undefined) throw errors.digestMismatch(`more than the announced ${expected.size} bytes arrived`);
+          await room?.grow(size);
+          roomFor = size + ROOM_STEP;
+        }
         hash.update(chunk);
         if (!target && size <= this.#inlineLimit) {
           small.push(chunk);
@@ -147,12 +155,14 @@ export class Bodies {
       if (expected.size !== undefined && size !== expected.size) throw errors.digestMismatch(`${size} bytes arrived, ${expected.size} were announced`);
       if (expected.digest !== undefined && digest !== expected.digest) throw errors.digestMismatch(`it hashes to ${digest}`);
       // A body without an announced size is held against the quota now that its size is known.
-      if (counted && expected.size === undefined) await this.#quota.assertRoom(cache, trusted, size);
+      if (expected.size === undefined) await room?.grow(size);
       if (!target) return { digest, size, store: null, name: null, bytes: compact(small) };
       return { digest, size, store: target.store, name: await writing(target.writer.commit(digest)), bytes: null };
     } catch (error) {
       await target?.writer.abort();
       throw error instanceof StowError ? error : errors.clientGone("", { cause: error });
+    } finally {
+      room?.release();
     }
   }
 

@@ -68,10 +68,13 @@ export function createCore(options: CoreOptions): Core {
   const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
   const archives = new Archives({ database, catalog, caches, quota, journal, limits: options.uploads });
   const pressure = async () => {
-    if ((await diskPressure(stores, options.minFree)) === 0) return 0;
+    if ((await diskPressure(stores, options.minFree)).size === 0) return new Map<string, number>();
     // What the last pass evicted still waits for its grace; on a full disk that wait is short.
     await maintenance.collect(PRESSED_GRACE_MS);
-    return diskPressure(stores, options.minFree);
+    const pressed = await diskPressure(stores, options.minFree);
+    // What still waits is as good as free: nothing more has to go for it.
+    for (const { store, bytes } of await database.scan("orphanedBytes", {})) if (pressed.has(store)) pressed.set(store, pressed.get(store)! - bytes);
+    return pressed;
   };
   const evictor = new Evictor({ database, catalog, caches, quota, journal, water: options.water, onEvict: options.onEvict, diskPressure: pressure });
   const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
@@ -92,12 +95,13 @@ const PRESSED_GRACE_MS = 5_000;
 /** No more than this is ever kept free: a large disk shared with others is not ours to empty. */
 const MAX_FREE = 2 * 1024 ** 3;
 
-/** Bytes to free so that every storage has `minFree` of its space free. */
-async function diskPressure(stores: ReadonlyMap<string, BlobStore>, minFree: number): Promise<number> {
-  let bytes = 0;
-  for (const store of stores.values()) {
+/** Bytes that each storage lacks to have `minFree` of its space free; only those that lack any. */
+async function diskPressure(stores: ReadonlyMap<string, BlobStore>, minFree: number): Promise<Map<string, number>> {
+  const pressed = new Map<string, number>();
+  for (const [name, store] of stores) {
     const capacity = await store.capacity().catch(() => undefined);
-    if (capacity) bytes = Math.max(bytes, Math.min(capacity.total * minFree, MAX_FREE) - capacity.free);
+    const lacking = capacity ? Math.min(capacity.total * minFree, MAX_FREE) - capacity.free : 0;
+    if (lacking > 0) pressed.set(name, lacking);
   }
-  return bytes;
+  return pressed;
 }

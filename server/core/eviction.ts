@@ -4,7 +4,7 @@ import type { Cache, Caches } from "./caches.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Entry } from "./entry.ts";
 import type { Journal } from "./journal.ts";
-import type { Quota } from "./quota.ts";
+import type { Need, Quota } from "./quota.ts";
 
 /** Entries removed in one transaction: small, so that requests never wait long behind it. */
 const BATCH = 100;
@@ -24,8 +24,8 @@ export interface EvictorParts {
   readonly journal: Journal;
   readonly water: WaterMarks;
   readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
-  /** Bytes to free so that every storage is above its floor, after what is unused already was deleted; 0 when all is well. */
-  readonly diskPressure: () => Promise<number>;
+  /** Bytes to free in each storage that is below its floor, beside what is unused already. */
+  readonly diskPressure: () => Promise<Map<string, number>>;
 }
 
 /**
@@ -40,7 +40,7 @@ export class Evictor {
 
   constructor(parts: EvictorParts) {
     this.#parts = parts;
-    parts.quota.makeRoom = (cache) => this.evict(cache);
+    parts.quota.makeRoom = (cache, need) => this.evict(cache, need);
   }
 
   /** One pass over everything; the maintenance loop calls it. */
@@ -50,36 +50,42 @@ export class Evictor {
     await this.#disk();
   }
 
-  /** Brings one cache below its limits; calls for the same cache share one run. */
-  evict(cache: Cache): Promise<void> {
-    let run = this.#running.get(cache.name);
-    if (!run) {
-      run = this.#evict(cache).finally(() => this.#running.delete(cache.name));
-      this.#running.set(cache.name, run);
-    }
+  /**
+   * Brings one cache below its limits, and further down if a need says so. One run at a time for each cache; calls without a
+   * need share the one under way.
+   */
+  evict(cache: Cache, need?: Need): Promise<void> {
+    const before = this.#running.get(cache.name);
+    if (before && !need) return before;
+    const run = (before ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => this.#evict(cache, need))
+      .finally(() => {
+        if (this.#running.get(cache.name) === run) this.#running.delete(cache.name);
+      });
+    this.#running.set(cache.name, run);
     return run;
   }
 
-  async #evict(cache: Cache): Promise<void> {
+  async #evict(cache: Cache, need: Need | undefined): Promise<void> {
+    const { quota, journal, water } = this.#parts;
     // The order of eviction rests on access times, which are mostly in RAM.
-    await this.#parts.journal.flush();
+    await journal.flush();
     const now = Date.now();
     await this.#idle(cache, false, now - Math.min(cache.untrustedIdle, cache.retention));
     await this.#idle(cache, true, now - cache.retention);
 
-    const { high, low } = this.#parts.water;
-    let usage = await this.#parts.quota.usage(cache.name, true);
     const share = cache.quota * cache.untrustedShare;
-    if (usage.untrusted > share * high) await this.#free(cache, false, usage.untrusted - share * low, "untrusted_share");
-    usage = await this.#parts.quota.usage(cache.name, true);
-    if (usage.trusted + usage.untrusted > cache.quota * high) {
-      const over = usage.trusted + usage.untrusted - cache.quota * low;
-      const freed = await this.#free(cache, false, over, "quota");
-      // Trusted entries go only for what trusted writers have written too much.
-      const trusted = (await this.#parts.quota.usage(cache.name, true)).trusted;
-      if (trusted > cache.quota * high) await this.#free(cache, true, Math.min(over - freed, trusted - cache.quota * low), "quota");
-    }
-    await this.#parts.quota.usage(cache.name, true);
+    const excess = (used: number, limit: number, wanted: number) => Math.max(used > limit * water.high ? used - limit * water.low : 0, used + wanted - limit);
+    const used = await quota.usage(cache.name, true);
+    await this.#free(cache, false, excess(used.untrusted, share, need?.trusted === false ? need.size : -Infinity), "untrusted_share");
+
+    const { trusted, untrusted } = await quota.usage(cache.name, true);
+    const over = excess(trusted + untrusted, cache.quota, need?.size ?? -Infinity);
+    const freed = await this.#free(cache, false, over, "quota");
+    // Trusted entries go only for what trusted writers have written, or want to write, too much.
+    const tooMuch = excess(trusted, cache.quota, need?.trusted ? need.size : -Infinity);
+    if (await this.#free(cache, true, Math.min(over - freed, tooMuch), "quota")) await quota.usage(cache.name, true);
   }
 
   async #expired(): Promise<void> {
@@ -115,29 +121,56 @@ export class Evictor {
     return freed;
   }
 
-  /** The disk is below its floor: the oldest of all caches go, untrusted first. */
+  /** Storages are below their floors: the oldest of all caches go, untrusted first, as far as their bytes lie there. */
   async #disk(): Promise<void> {
-    const { database, caches } = this.#parts;
-    let bytes = await this.#parts.diskPressure();
+    const pressed = await this.#parts.diskPressure();
+    const wanted = () => [...pressed.values()].some((bytes) => bytes > 0);
     for (const trusted of [false, true]) {
-      while (bytes > 0) {
-        const candidates: Entry[] = [];
-        for (const cache of caches.list()) {
-          candidates.push(...(await database.scan("evictionCandidates", { cache: cache.name, trusted, before: Number.MAX_SAFE_INTEGER, limit: BATCH })));
+      if (!wanted()) return;
+      let chosen: Entry[] = [];
+      for await (const entry of this.#oldest(trusted)) {
+        if (!(await this.#relieves(entry, pressed))) continue;
+        chosen.push(entry);
+        if (chosen.length === BATCH || !wanted()) {
+          await this.#remove(chosen, "disk");
+          chosen = [];
         }
-        const chosen: Entry[] = [];
-        for (const entry of candidates.toSorted((a, b) => a.accessed - b.accessed).slice(0, BATCH)) {
-          if (bytes <= 0) break;
-          bytes -= entry.size;
-          chosen.push(entry);
-        }
-        if (chosen.length === 0) break;
-        await this.#remove(chosen, "disk");
+        if (!wanted()) break;
       }
+      await this.#remove(chosen, "disk");
     }
   }
 
-  async #remove(entries: Entry[], reason: EvictionReason): Promise<void> {
+  /** Takes what removing an entry frees off the pressure; false when that is nothing. */
+  async #relieves(entry: Entry, pressed: Map<string, number>): Promise<boolean> {
+    const parts = entry.blob || entry.size === 0 ? [entry.blob] : await this.#parts.database.scan("entryParts", { entry: entry.id });
+    let any = false;
+    for (const part of parts) {
+      const left = part?.store ? (pressed.get(part.store) ?? 0) : 0;
+      if (left <= 0) continue;
+      pressed.set(part!.store!, left - part!.size);
+      any = true;
+    }
+    return any;
+  }
+
+  /** The entries of a class in all caches, least recently used first. */
+  async *#oldest(trusted: boolean): AsyncGenerator<Entry> {
+    const queues = this.#parts.caches.list().map((cache) => ({ cache: cache.name, entries: [] as Entry[], after: undefined as Entry | undefined, done: false }));
+    for (;;) {
+      for (const queue of queues) {
+        if (queue.done || queue.entries.length > 0) continue;
+        queue.entries = await this.#parts.database.scan("evictionCandidates", { cache: queue.cache, trusted, before: Number.MAX_SAFE_INTEGER, limit: BATCH, after: queue.after });
+        queue.after = queue.entries.at(-1);
+        queue.done = queue.entries.length === 0;
+      }
+      const next = queues.filter((queue) => !queue.done).toSorted((a, b) => a.entries[0]!.accessed - b.entries[0]!.accessed)[0];
+      if (!next) return;
+      yield next.entries.shift()!;
+    }
+  }
+
+  async #remove(entries: readonly Entry[], reason: EvictionReason): Promise<void> {
     for (const [cache, group] of Map.groupBy(entries, (entry) => entry.cache)) {
       const audit: AuditRecord = { at: Date.now(), actor: "server", action: "evict", cache, keyspace: "", scope: "", key: "", size: 0, result: reason, address: "" };
       const gone = await this.#parts.catalog.removeIds(group.map((entry) => entry.id), audit);

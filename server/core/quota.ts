@@ -11,18 +11,34 @@ export interface Usage {
   untrusted: number;
 }
 
+/** Bytes that are wanted now, and by whom. */
+export interface Need {
+  readonly trusted: boolean;
+  readonly size: number;
+}
+
+/** Room kept for a body while it arrives. */
+export interface Room {
+  /** Makes it `size` bytes in all. @throws overQuota */
+  grow(size: number): Promise<void>;
+  /** Gives it back; the bytes are counted as stored ones from then on, or not at all. */
+  release(): void;
+}
+
 /** Room in caches: soft limits that wake the evictor, and hard ones beyond which writes are refused. */
 export class Quota {
   readonly #database: Database;
   readonly #known = new Map<string, Usage & { at: number }>();
+  /** Bytes on their way in. */
+  readonly #held = new Map<string, Usage>();
   /** Makes room now; set by the evictor. */
-  makeRoom: (cache: Cache) => Promise<void> = async () => {};
+  makeRoom: (cache: Cache, need: Need) => Promise<void> = async () => {};
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** Bytes a cache holds, by trust; at most half a second old, own writes included. */
+  /** Bytes a cache holds and is about to hold, by trust; at most half a second old, own writes included. */
   async usage(cache: string, fresh = false): Promise<Usage> {
     let known = this.#known.get(cache);
     if (!known || fresh || Date.now() - known.at > MAX_AGE_MS) {
@@ -30,7 +46,8 @@ export class Quota {
       for (const row of await this.#database.read("usage", { cache })) known[row.trusted ? "trusted" : "untrusted"] += row.bytes;
       this.#known.set(cache, known);
     }
-    return known;
+    const held = this.#held.get(cache);
+    return { trusted: known.trusted + (held?.trusted ?? 0), untrusted: known.untrusted + (held?.untrusted ?? 0) };
   }
 
   /** Counts bytes just written, until the next reading of the database. */
@@ -44,12 +61,46 @@ export class Quota {
    * @throws overQuota when even eviction can't make the room: a write by an untrusted scope never costs a trusted entry
    */
   async assertRoom(cache: Cache, trusted: boolean, size: number): Promise<void> {
+    await this.#admit(cache, { trusted, size }, () => {});
+  }
+
+  /** Makes sure of the room and keeps it, so that bodies that arrive at once can't all take the same. @throws overQuota */
+  async reserve(cache: Cache, trusted: boolean, size: number): Promise<Room> {
+    let held = this.#held.get(cache.name);
+    if (!held) this.#held.set(cache.name, (held = { trusted: 0, untrusted: 0 }));
+    const [of, whose] = [held, trusted ? "trusted" : "untrusted"] as const;
+    let mine = 0;
+    const grow = async (to: number) => {
+      const more = to - mine;
+      await this.#admit(cache, { trusted, size: Math.max(more, 0) }, () => {
+        of[whose] += more;
+        mine = to;
+      });
+    };
+    await grow(size);
+    return {
+      grow,
+      release: () => {
+        of[whose] -= mine;
+        mine = 0;
+      },
+    };
+  }
+
+  /** @param take called in the very moment that the room is found */
+  async #admit(cache: Cache, need: Need, take: () => void): Promise<void> {
     try {
-      if (fits(cache, await this.usage(cache.name), trusted, size) === "now") return;
-      void this.makeRoom(cache);
-      if (fits(cache, await this.usage(cache.name), trusted, size) === "soon") return;
-      await this.makeRoom(cache);
-      if (fits(cache, await this.usage(cache.name, true), trusted, size) !== "never") return;
+      if (need.size <= largest(cache, need.trusted)) {
+        const fit = fits(cache, await this.usage(cache.name), need);
+        if (fit !== "never") {
+          take();
+          // Nobody waits for it; when it fails, the next pass of the evictor says so.
+          if (fit === "soon") this.makeRoom(cache, need).catch(() => {});
+          return;
+        }
+        await this.makeRoom(cache, need);
+        if (fits(cache, await this.usage(cache.name, true), need) !== "never") return take();
+      }
     } catch (error) {
       throw writeFailure(error);
     }
@@ -57,15 +108,22 @@ export class Quota {
   }
 }
 
+/** Bytes that fit when all that may be evicted for them is. */
+function largest(cache: Cache, trusted: boolean): number {
+  return trusted ? cache.quota : cache.quota * cache.untrustedShare;
+}
+
 /** `now`: below the soft limits. `soon`: above them, eviction will see to it. `never`: above what may be exceeded. */
-export function fits(cache: Cache, usage: Usage, trusted: boolean, size: number): "now" | "soon" | "never" {
+export function fits(cache: Cache, usage: Usage, { trusted, size }: Need): "now" | "soon" | "never" {
   const total = usage.trusted + usage.untrusted + size;
+  if (size > largest(cache, trusted)) return "never";
   if (trusted) {
-    if (size > cache.quota || total > cache.quota * OVERSHOOT) return "never";
+    // What untrusted scopes have under way can't be evicted, and must not keep trusted ones from writing.
+    if (usage.trusted + size > cache.quota * OVERSHOOT) return "never";
     return total <= cache.quota ? "now" : "soon";
   }
   const share = cache.quota * cache.untrustedShare;
   // Eviction can take every other untrusted entry, but no trusted one: those and this one must fit.
-  if (size > share || usage.trusted + size > cache.quota || usage.untrusted + size > share * OVERSHOOT) return "never";
+  if (usage.trusted + size > cache.quota || usage.untrusted + size > share * OVERSHOOT) return "never";
   return usage.untrusted + size <= share && total <= cache.quota ? "now" : "soon";
 }
