@@ -35,6 +35,7 @@ const FsckAnswer = Type.Object({
       corrupt: Type.Integer({ description: "Blobs whose bytes are not theirs; their entries were removed." }),
       orphans: Type.Integer({ description: "Files nothing knows; they were deleted." }),
       swept: Type.Integer({ description: "Left-overs of unfinished writes; they were deleted." }),
+      unreadable: Type.Integer({ description: "Blobs that could not be read just now; they were left alone." }),
     }),
   ),
   error: nullable(Type.String()),

@@ -50,12 +50,13 @@ async function finished(client: AdminClient, started: FsckView, io: Io): Promise
 }
 
 function wordsOf({ report, dryRun, verify }: FsckView): string {
-  const { blobs = 0, missing = 0, corrupt = 0, orphans = 0, swept = 0 } = report ?? {};
+  const { blobs = 0, missing = 0, corrupt = 0, orphans = 0, swept = 0, unreadable = 0 } = report ?? {};
   const entries = dryRun ? "their entries stay in this dry run" : "their entries were removed";
   const files = dryRun ? "left in this dry run" : "deleted";
   return [
     `${blobs} blobs looked at${verify ? ", every byte read" : ""}.`,
     `${missing} missing, ${corrupt} corrupt${missing + corrupt > 0 ? `: ${entries}` : ""}.`,
+    ...(unreadable > 0 ? [`${unreadable} could not be read just now; they were left alone.`] : []),
     `${orphans} files nothing knows and ${swept} left-overs of unfinished writes${orphans + swept > 0 ? `: ${files}` : ""}.`,
     "",
   ].join("\n");

@@ -3,8 +3,11 @@ import type { Database } from "../database/database.ts";
 import type { BlobRow } from "../database/operations/blobs.ts";
 import { MissingBlob, type BlobStore } from "../storage/store.ts";
 import type { Catalog } from "./catalog.ts";
+import { errors } from "./errors.ts";
 
 const PAGE = 500;
+/** So many bodies in a row that can't be read mean that the storage is away: another time, then. */
+const MAX_UNREADABLE = 20;
 
 export interface RepairReport {
   /** Rows looked at. */
@@ -17,6 +20,8 @@ export interface RepairReport {
   orphans: number;
   /** Left-overs of unfinished writes. */
   swept: number;
+  /** Rows whose bytes could not be read just now (an I/O error, a storage that is away): nothing was done to them. */
+  unreadable: number;
 }
 
 export interface RepairParts {
@@ -39,7 +44,7 @@ export interface RepairOptions {
 
 /** Makes index and storages agree; runs in the background after a start and as `fsck`. */
 export async function repair(parts: RepairParts, options: RepairOptions = {}): Promise<RepairReport> {
-  const report: RepairReport = { blobs: 0, missing: 0, corrupt: 0, orphans: 0, swept: 0 };
+  const report: RepairReport = { blobs: 0, missing: 0, corrupt: 0, orphans: 0, swept: 0, unreadable: 0 };
   for (const store of parts.stores.values()) {
     if (!options.dryRun) report.swept += await store.sweep(parts.grace);
   }
@@ -49,6 +54,7 @@ export async function repair(parts: RepairParts, options: RepairOptions = {}): P
 }
 
 async function checkRows(parts: RepairParts, options: RepairOptions, report: RepairReport): Promise<void> {
+  let unreadable = 0;
   for (let after = 0; ; ) {
     const rows = await parts.database.scan("listBlobs", { after, limit: PAGE });
     if (rows.length === 0) return;
@@ -57,15 +63,17 @@ async function checkRows(parts: RepairParts, options: RepairOptions, report: Rep
       report.blobs++;
       options.onProgress?.({ ...report });
       const state = await inspect(parts, row, options.verify ?? false);
+      unreadable = state === "unreadable" ? unreadable + 1 : 0;
+      if (unreadable === MAX_UNREADABLE) throw errors.readFailure();
       if (state === "ok") continue;
       report[state]++;
-      if (!options.dryRun) await dropBlob(parts, row, state);
+      if (state !== "unreadable" && !options.dryRun) await dropBlob(parts, row, state);
     }
     after = rows.at(-1)!.id;
   }
 }
 
-async function inspect(parts: RepairParts, row: BlobRow, verify: boolean): Promise<"ok" | "missing" | "corrupt"> {
+async function inspect(parts: RepairParts, row: BlobRow, verify: boolean): Promise<"ok" | "missing" | "corrupt" | "unreadable"> {
   if (row.store === null) {
     if (!verify) return "ok";
     const bytes = await parts.database.scan("blobBytes", { blob: row.id });
@@ -86,19 +94,14 @@ async function inspect(parts: RepairParts, row: BlobRow, verify: boolean): Promi
       await reader.close();
     }
   } catch (error) {
-    if (error instanceof MissingBlob) return "missing";
-    throw error;
+    return error instanceof MissingBlob ? "missing" : "unreadable";
   }
 }
 
-/** Takes a blob's entries out; without references it is then collected like any other. */
+/** Takes a blob and its entries out of the index, and what is left of its bytes out of the storage. */
 async function dropBlob(parts: RepairParts, row: BlobRow, state: string): Promise<void> {
   const audit = { at: Date.now(), actor: "server", action: "repair", cache: row.cache, keyspace: "", scope: "", key: "", size: row.size, result: `body ${state}`, address: "" };
-  for (;;) {
-    const ids = await parts.database.scan("entriesOfBlob", { blob: row.id });
-    if (ids.length === 0) return;
-    await parts.catalog.removeIds(ids, audit);
-  }
+  for (const file of await parts.catalog.loseBlob(row.id, audit)) await parts.stores.get(file.store)?.remove(file.name);
 }
 
 async function checkFiles(parts: RepairParts, name: string, store: BlobStore, options: RepairOptions, report: RepairReport): Promise<void> {
