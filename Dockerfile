@@ -4,6 +4,8 @@ COPY package.json package-lock.json ./
 # No dependency of the server builds or downloads anything in an install script, so none may run.
 RUN npm ci --ignore-scripts
 COPY server server
+# push and pull share the action's client.
+COPY action/client action/client
 RUN npm run build
 
 FROM node:24-bookworm-slim

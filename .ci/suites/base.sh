@@ -45,7 +45,7 @@ probe_npm() {
 probe_image() {
   local copy=$scratch/image node24=$PWD/node_modules/node/bin step
   mkdir -p "$copy"
-  sed -n '/ AS build$/,/^FROM /s/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile | tr ' ' '\n' | xargs -I{} cp -r {} "$copy/"
+  sed -n '/ AS build$/,/^FROM /s/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile | tr ' ' '\n' | xargs -I{} cp -r --parents {} "$copy/"
   while read -r step; do
     echo "$step"
     (cd "$copy" && PATH=$node24:$PATH bash -ec "$step")
