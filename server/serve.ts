@@ -1,12 +1,10 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { buildApp, type Stowhouse } from "./app.ts";
 import type { Config } from "./config.ts";
-
-/** The keys a first start makes, readable by the owner alone; a shell and the CLI read it. */
-export const KEYS_FILE = "keys.env";
+import { firstKeys, KEYS_FILE, type FirstKeys } from "./first-keys.ts";
 
 /** A drain that does not end must still end the process: so long after its time, ms. */
 export const LAST_RESORT_MS = 5_000;
@@ -25,7 +23,10 @@ export async function serve(config: Config, print: (text: string) => void, how: 
   mkdirSync(config.data, { recursive: true });
   const server = await buildApp(config);
   const { app, core, log } = server;
+  let keys: FirstKeys | undefined;
   try {
+    // Before anyone can ask: whoever sees the server ready finds the file.
+    keys = await firstKeys(server, config);
     await app.listen({ host: config.listen.host, port: config.listen.port });
   } catch (error) {
     await server.close();
@@ -43,7 +44,7 @@ export async function serve(config: Config, print: (text: string) => void, how: 
       (error: unknown) => stopRepair.signal.aborted || log.error("repair failed; fsck runs it again", { cause: String(error) }),
     );
   }
-  print(await welcome(server, config, url));
+  print(welcome(keys, config, url));
   const close = async () => {
     stopRepair.abort();
     closeMetrics();
@@ -77,8 +78,7 @@ async function listenForMetrics(server: Stowhouse, address: { host: string; port
   };
 }
 
-async function welcome(server: Stowhouse, config: Config, url: string): Promise<string> {
-  const keys = await firstKeys(server, config);
+function welcome(keys: FirstKeys | undefined, config: Config, url: string): string {
   const file = resolve(config.data, KEYS_FILE);
   const write = keys?.write ?? "$STOWHOUSE_WRITE_KEY";
   return [
@@ -97,20 +97,4 @@ async function welcome(server: Stowhouse, config: Config, url: string): Promise<
     `    npx stowhouse stats`,
     "",
   ].join("\n");
-}
-
-/** Makes an admin, a write and a read key when nobody has made any yet. Of several replicas, one does. */
-async function firstKeys(server: Stowhouse, config: Config): Promise<{ admin: string; write: string; read: string } | undefined> {
-  const { adminKey, writeKey, readKey } = config.auth;
-  if (adminKey ?? writeKey ?? readKey) return undefined;
-  const { keys } = server.identity;
-  if ((await keys.list({ limit: 1 })).length > 0) return undefined;
-  const mine = Math.random().toString(36);
-  if ((await server.core.database.write("secret", { name: "first-keys", candidate: mine, now: Date.now() })) !== mine) return undefined;
-  const admin = (await keys.create({ name: "first admin key", permission: "admin", caches: ["*"] })).key;
-  const write = (await keys.create({ name: "first write key", permission: "write", caches: ["default"] })).key;
-  const read = (await keys.create({ name: "first read key", permission: "read", caches: ["default"] })).key;
-  const lines = `STOWHOUSE_ADMIN_KEY=${admin}\nSTOWHOUSE_WRITE_KEY=${write}\nSTOWHOUSE_READ_KEY=${read}\n`;
-  writeFileSync(join(config.data, KEYS_FILE), lines, { mode: 0o600 });
-  return { admin, write, read };
 }
