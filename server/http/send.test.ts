@@ -202,6 +202,15 @@ describe("the sender", () => {
     expect(state.open).toBe(0);
   });
 
+  test("refuses a body of which not even the first bytes can be read, and cuts off one that fails later", async () => {
+    const fails = await serving(async () => Promise.reject(new Error("no such disk")));
+    expect((await fetch(fails.url)).status).toBe(503);
+    expect(fails.state.open).toBe(0);
+    const breaks = await serving(async (start, end, push) => pieces(3)(start, end, push).then(() => Promise.reject(new Error("no such disk"))));
+    await expect(fetch(breaks.url).then((answer) => answer.arrayBuffer())).rejects.toThrow();
+    expect(breaks.state).toEqual({ open: 0, results: ["error"] });
+  });
+
   test("reads no further than the client takes", async () => {
     let pushed = 0;
     const { url, state } = await serving(async (_start, _end, push) => {

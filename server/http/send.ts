@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { Bodies, OpenBody } from "../core/bodies.ts";
 import type { Catalog, Lookup } from "../core/catalog.ts";
 import type { Entry } from "../core/entry.ts";
-import { errors, StowError } from "../core/errors.ts";
+import { errors, readFailure, StowError } from "../core/errors.ts";
 import type { Grant } from "../core/grant.ts";
 import type { Slot } from "../core/recent.ts";
 import type { Front } from "./front.ts";
@@ -106,33 +106,46 @@ export class Sender {
     }
     // Opened before the status goes out: a body that is gone is a miss, not a broken answer.
     const body = await this.#bodies.open(entry);
-    reply.hijack();
-    request.stow.result = "hit";
-    void this.#stream(request, reply.raw, body, status, headers, start, end);
+    await this.#stream(request, reply, body, status, headers, start, end);
     return reply;
   }
 
-  async #stream(request: FastifyRequest, response: ServerResponse, body: OpenBody, status: number, headers: Record<string, string | number>, start: number, end: number): Promise<void> {
+  /** Resolves when the answer has begun. The head goes out with the first bytes, so what can't even begin is refused. @throws notFound, readFailure, clientGone */
+  #stream(request: FastifyRequest, reply: FastifyReply, body: OpenBody, status: number, headers: Record<string, string | number>, start: number, end: number): Promise<void> {
+    const response = reply.raw;
     const pipe = new ResponsePipe(response, this.#options.stall);
-    try {
-      if (!response.destroyed) {
+    return new Promise((resolve, reject) => {
+      let begun = false;
+      const begin = () => {
+        begun = true;
+        reply.hijack();
+        request.stow.result = "hit";
         response.writeHead(status, headers);
-        await body.read(start, end, (chunk) => {
-          request.stow.bytesOut += chunk.length;
-          return pipe.push(chunk);
-        });
+        resolve();
+      };
+      const push = (chunk: Buffer) => {
+        if (response.destroyed) return Promise.reject(errors.clientGone());
+        if (!begun) begin();
+        request.stow.bytesOut += chunk.length;
+        return pipe.push(chunk);
+      };
+      const finish = () => {
         // Fewer bytes than announced: the client would take those of the next answer for the rest.
         if (request.stow.bytesOut !== end - start) throw errors.readFailure();
         response.end();
-      }
-    } catch (error) {
-      // The status is out: a client must see a cut connection, never a body that looks whole.
-      request.stow.result = response.destroyed || (error as StowError).code === "STOW_CLIENT_GONE" ? "aborted" : "error";
-      response.destroy();
-    } finally {
-      pipe.close();
-      await body.close().catch(() => {});
-    }
+      };
+      const fail = (error: unknown) => {
+        if (!begun) return reject(readFailure(error));
+        // The status is out: a client must see a cut connection, never a body that looks whole.
+        request.stow.result = response.destroyed || (error as StowError).code === "STOW_CLIENT_GONE" ? "aborted" : "error";
+        response.destroy();
+      };
+      const close = () => {
+        pipe.close();
+        return body.close().catch(() => {});
+      };
+      void body.read(start, end, push).then(finish).catch(fail).finally(close);
+    });
   }
 }
 
