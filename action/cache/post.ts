@@ -1,0 +1,4 @@
+import { saveStep } from "../cache-steps.ts";
+import { run } from "../run.ts";
+
+await run(process.env, saveStep);

@@ -1,0 +1,77 @@
+import { identify } from "./access.ts";
+import { isExact, save, type Access, type Transfer } from "./archives.ts";
+import { reportSaved } from "./cache-steps.ts";
+import type { JobMetrics } from "./daemon/control.ts";
+import { rightsOf } from "./event.ts";
+import { setupInputs, type SetupInputs } from "./inputs.ts";
+import { isDead } from "./memory.ts";
+import type { Parts } from "./parts.ts";
+import { pickUp, removeJobDir, type State } from "./state.ts";
+import { summary } from "./summary.ts";
+import type { Step } from "./toolkit.ts";
+
+/** A token that ends sooner is replaced before it is used, ms. */
+const SOON = 5 * 60_000;
+/** How long the daemon may go on sending what tools have stored, ms. */
+const DRAIN = 60_000;
+/** The same for a server that was found dead. */
+const SHORT_DRAIN = 1_000;
+
+/** Post of the set-up action: saves, ends the daemon, reports, and leaves nothing behind. @throws Failure with fail-on-error */
+export async function finish(step: Step, parts: Parts): Promise<void> {
+  const { toolkit } = step;
+  // Inputs are evaluated anew: job-status now says how the job went.
+  const inputs = setupInputs((name) => toolkit.getInput(name));
+  const left = pickUp(toolkit);
+  if (!left) return;
+  let saved: Transfer | undefined;
+  let metrics: JobMetrics | undefined;
+  try {
+    const state = await renewed(step, parts, inputs, left);
+    saved = await saveAtEnd(step, parts, inputs, state);
+  } finally {
+    if (left.daemon !== undefined) {
+      const dead = left.connection !== undefined && isDead(left.stateDir, left.connection.url);
+      metrics = await parts.stopDaemon(left.daemon, { drainMs: dead ? SHORT_DRAIN : DRAIN });
+    }
+    removeJobDir(left.stateDir, left.daemon);
+  }
+  await report(step, inputs, left, [left.restored, saved], metrics);
+  if (saved && inputs.archive) reportSaved(step, { ...inputs, ...inputs.archive }, saved);
+}
+
+/** A job can outlive its token; the credentials it came from are still there. */
+async function renewed(step: Step, parts: Parts, inputs: SetupInputs, state: State): Promise<State> {
+  if (!state.connection || state.expires - Date.now() > SOON) return state;
+  const { sessions } = await identify(step, inputs, state.stateDir);
+  const { daemon } = state;
+  if (daemon !== undefined) await Promise.all(sessions.map(({ url, token }) => parts.renewToken(daemon, token, url)));
+  const session = sessions.find(({ url }) => url === state.connection!.url);
+  return session ? { ...state, connection: { url: session.url, token: session.token }, expires: session.expires } : state;
+}
+
+async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: State): Promise<Transfer | undefined> {
+  const { toolkit } = step;
+  const { archive, jobStatus } = inputs;
+  if (!archive) return undefined;
+  if (isExact(archive.key, state.restored?.matchedKey)) {
+    toolkit.info(`Cache hit occurred on the primary key ${archive.key}, not saving cache.`);
+    return undefined;
+  }
+  if (jobStatus !== "success" && !(jobStatus === "failure" && inputs.saveOnFailure)) {
+    toolkit.info(`The job ended with ${jobStatus || "no status"}, not saving cache.`);
+    return undefined;
+  }
+  const gone = state.connection !== undefined && isDead(state.stateDir, state.connection.url);
+  const access: Access = {
+    connection: gone ? undefined : state.connection, rights: rightsOf(state.mode), alone: gone || state.alone, stateDir: state.stateDir,
+    reason: gone ? "the server was of no use a moment ago" : state.reason,
+  };
+  return save(step, parts, access, { ...inputs, ...archive });
+}
+
+async function report({ toolkit }: Step, inputs: SetupInputs, state: State, transfers: readonly (Transfer | undefined)[], metrics: JobMetrics | undefined): Promise<void> {
+  if (inputs.summary === "never" || (inputs.summary === "on-failure" && inputs.jobStatus === "success")) return;
+  const { mode, reason, connection } = state;
+  await toolkit.summarize(summary({ server: connection?.url ?? "", mode, reason, transfers: transfers.filter((one) => one !== undefined), metrics }));
+}

@@ -1,0 +1,4 @@
+import { finish } from "./finish.ts";
+import { run } from "./run.ts";
+
+await run(process.env, finish);

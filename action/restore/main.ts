@@ -1,0 +1,4 @@
+import { restoreStep } from "../cache-steps.ts";
+import { run } from "../run.ts";
+
+await run(process.env, restoreStep);

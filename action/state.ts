@@ -1,0 +1,62 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Connection } from "./client/archive.ts";
+import type { Transfer } from "./archives.ts";
+import type { Mode } from "./event.ts";
+import type { Env, Toolkit } from "./toolkit.ts";
+
+/** What main leaves for post; the runner keeps it from all other steps. */
+export interface State {
+  readonly mode: Mode;
+  readonly reason: string;
+  readonly alone: boolean;
+  /** Straight to the server, for archives. */
+  readonly connection: Connection | undefined;
+  /** When the connection's token ends, ms. */
+  readonly expires: number;
+  readonly stateDir: string;
+  /** The directory of a daemon that was started, or was about to be. */
+  readonly daemon: string | undefined;
+  readonly restored: Transfer | undefined;
+}
+
+const NAME = "stowhouse";
+const DAEMON = "daemon-";
+
+export function leave(toolkit: Toolkit, state: State): void {
+  toolkit.saveState(NAME, JSON.stringify(state));
+}
+
+/** Undefined when main didn't get so far. */
+export function pickUp(toolkit: Toolkit): State | undefined {
+  try {
+    return JSON.parse(toolkit.getState(NAME)) as State;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The job's own directory, for all of its steps; the runner removes it with the rest of RUNNER_TEMP. */
+export function jobDir(env: Env): string {
+  const directory = join(env["RUNNER_TEMP"] || tmpdir(), "stowhouse");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  return directory;
+}
+
+/** A job may use the set-up action twice. */
+export function newDaemonDir(stateDir: string): string {
+  return join(stateDir, DAEMON + randomBytes(6).toString("hex"));
+}
+
+/** Removes what the job kept, but not what another use of the action still needs. */
+export function removeJobDir(stateDir: string, daemon: string | undefined): void {
+  if (daemon !== undefined) rmSync(daemon, { recursive: true, force: true });
+  const others = readdirSync(stateDir).some((name) => name.startsWith(DAEMON));
+  if (!others) rmSync(stateDir, { recursive: true, force: true });
+}
+
+export function newSecret(): string {
+  return randomBytes(32).toString("base64url");
+}

@@ -1,0 +1,25 @@
+import { accessSync, constants, existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { Surroundings } from "./tools.ts";
+import type { Step } from "./toolkit.ts";
+
+/** What `tools: auto` looks at: names at the top of the workspace, and programs in PATH. */
+export function surroundings({ env, platform }: Pick<Step, "env" | "platform">): Surroundings {
+  const workspace = env["GITHUB_WORKSPACE"] ?? ".";
+  const folders = (env["PATH"] ?? "").split(delimiter).filter(Boolean);
+  const endings = platform === "win32" ? [".exe", ".cmd"] : [""];
+  return {
+    env,
+    has: (name) => existsSync(join(workspace, name)),
+    runs: (program) => folders.some((folder) => endings.some((ending) => executable(join(folder, program + ending)))),
+  };
+}
+
+function executable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
