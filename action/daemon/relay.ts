@@ -121,7 +121,7 @@ function judge(upstream: Upstream, { response }: Call, error: Error, since: numb
 }
 
 async function exchange(upstream: Upstream, call: Call, body: Incoming): Promise<Answer> {
-  const { tool, target, request, response, row } = call;
+  const { client, tool, target, request, response, row } = call;
   const upload = uploadOf(body, (bytes) => (row.bytesOut += bytes));
   const left = new AbortController();
   const onClose = () => left.abort();
@@ -130,7 +130,7 @@ async function exchange(upstream: Upstream, call: Call, body: Incoming): Promise
   try {
     let answer = await upstream.ask(call.server === undefined ? target : new URL(target, upstream.url), {
       method: tool.method, headers, signal: left.signal, ...(upload && { upload }),
-    });
+    }, client.purpose(tool) === "upload");
     // Followed here, so that fail-open holds for the storage a server sends its readers to as well.
     for (let hops = 0; hops < REDIRECTS && !upload && isRedirect(answer); hops++) {
       const next = URL.parse(answer.headers.location!, new URL(target, upstream.url).href);

@@ -52,14 +52,14 @@ export class Upstream {
     this.#server = new Server({ url: this.url, token, priority: this.index, enabled: true }, this.breaker);
   }
 
-  /** A request a tool waits for. @param target path and query as the server's URL is followed by, or a URL @throws ExchangeError */
-  async ask(target: string | URL, options: Omit<ExchangeOptions, "patience">): Promise<Answer> {
+  /** A request a tool waits for. @param target path and query as the server's URL is followed by, or a URL @param stores a body is made durable @throws ExchangeError */
+  async ask(target: string | URL, options: Omit<ExchangeOptions, "patience">, stores = false): Promise<Answer> {
     const waiting = new AbortController();
     const abort = () => waiting.abort();
     options.signal?.addEventListener("abort", abort);
     this.#waiting.add(waiting);
     const since = performance.now();
-    const patience = { connect: this.#budget.within(TOOL.connect), answer: this.#budget.within(options.upload ? UPLOAD_ANSWER : TOOL.answer), stall: this.#budget.within(TOOL.stall) };
+    const patience = { connect: this.#budget.within(TOOL.connect), answer: this.#budget.within(stores ? UPLOAD_ANSWER : TOOL.answer), stall: this.#budget.within(TOOL.stall) };
     try {
       return await this.#server.request(target, { ...options, patience, signal: waiting.signal });
     } catch (error) {

@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { jobMetrics, renewToken } from "../../action/daemon/control.ts";
 import { env } from "../../server/protocols/github-actions/client.ts";
 import { startTestDaemon, type TestDaemon } from "../fixtures/daemon.ts";
+import { SccacheJob } from "../fixtures/sccache.ts";
 import { startServer, type TestServer } from "../fixtures/server.ts";
 import { Toolkit } from "../fixtures/toolkit.ts";
 
@@ -70,9 +72,28 @@ describe("the daemon", () => {
     expect(await renewToken(daemon.stateDir, server.writeKey, "http://elsewhere")).toBe(false);
     expect((await post()).status).toBe(201);
     expect(await (await get()).json()).toEqual({ downloadUrl: "/v1/download/renewed" });
-    process.kill(daemon.worker(), "SIGKILL");
+    await daemon.killWorker();
     expect((await get()).status).toBe(200);
     expect((await daemon.stop()).restarts).toBe(1);
+  });
+
+  test("kill -9 of the worker in mid-build leaves the build green, and what it did stays cached", async () => {
+    const { url, secret, killWorker, stop } = await started();
+    const variables = { ...env({ url, token: secret }), SCCACHE_GHA_VERSION: "killed" };
+    const names = Array.from({ length: 12 }, (_, i) => `part${i}`);
+    const cold = await SccacheJob.start(variables);
+    for (const [i, name] of names.entries()) {
+      const compiled = cold.compile(name);
+      // At another moment of the compile each time.
+      if (i % 3 === 1) await setTimeout(i * 5).then(killWorker);
+      expect((await compiled).length).toBeGreaterThan(0);
+    }
+    await cold.end();
+    const warm = await SccacheJob.start(variables);
+    for (const name of names) await warm.compile(name);
+    expect((await warm.stats()).hits).toBeGreaterThanOrEqual(names.length - 4);
+    await warm.end();
+    expect((await stop()).restarts).toBe(4);
   });
 
   test("ends by itself when nobody uses it, and stopping it again is no error", async () => {
