@@ -154,6 +154,9 @@ function reloadTls(server: TlsServer, tls: NonNullable<ServerOptions["tls"]>, lo
 /** What is no HTTP gets a plain answer and a closed connection. */
 function onClientError(error: NodeJS.ErrnoException, socket: import("node:net").Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+  // Node's own field: the answer under way on this connection. Nothing may come before or between its bytes.
+  const running = (socket as { _httpMessage?: ServerResponse })._httpMessage;
+  if (running && (running.headersSent || running.req.complete)) return void socket.destroy();
   const status = error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request";
   const body = JSON.stringify({ error: { code: "STOW_BAD_REQUEST", message: `The request is not valid HTTP: ${status.slice(4)}.` } });
   socket.end(`HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
