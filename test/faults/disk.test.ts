@@ -23,8 +23,7 @@ let kept: Kept;
 beforeAll(async () => {
   home = await mkdtemp(path.join(os.tmpdir(), "stowhouse-disk-"));
   disk = await mountTmpfs(path.join(home, "disk"), "96m");
-  // Eviction would make room, and then nothing would be full.
-  server = await startStowhouse({ data: path.join(disk.directory, "data"), home, config: { log: { access: false }, eviction: { minFree: "0%" } } });
+  server = await startStowhouse(how());
   kept = await Kept.save(server);
   traffic = startTraffic(server, { clients: 4, size: 300_000, pause: 60 });
   await traffic.recovered(RECOVERY);
@@ -37,6 +36,8 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
+// Eviction would make room, and then nothing would be full.
+const how = () => ({ data: path.join(disk.directory, "data"), home, config: { log: { access: false }, eviction: { minFree: "0%" } } });
 const trial = () => ({ server, traffic, bound: BOUND, recovery: RECOVERY });
 const statuses = (samples: readonly Sample[]) => [...new Set(samples.map(({ status }) => status))];
 
@@ -111,6 +112,15 @@ test("no descriptor is left: the server goes on when there are some again", asyn
   await setTimeout(2_000);
   expect(server.alive()).toBe(true);
   limit(before);
+  await traffic.recovered(RECOVERY);
+});
+
+test("a server killed on a full disk starts on it and serves what it has", async () => {
+  const free = await fill();
+  await server.kill();
+  server = await startStowhouse({ ...how(), port: server.port });
+  await kept.read();
+  await free();
   await traffic.recovered(RECOVERY);
 });
 
