@@ -1,6 +1,9 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { pendingMigrations } from "./migrations/index.ts";
 import { start, type OperationName } from "./operations.ts";
 import type { Row, Step } from "./step.ts";
+
+const DIALECT = { $ID: "INTEGER PRIMARY KEY AUTOINCREMENT", $SEQ: "INTEGER PRIMARY KEY", $INT: "INTEGER", $TEXT: "TEXT", $BYTES: "BLOB" };
 
 /** Statements kept prepared; the texts are few (queries with filters have some variants). */
 const MAX_STATEMENTS = 256;
@@ -12,6 +15,18 @@ export class SqliteSession {
 
   constructor(path: string, readOnly: boolean) {
     this.db = new DatabaseSync(path, { readOnly, timeout: 5_000 });
+  }
+
+  /** Brings the tables up to date. */
+  migrate(): void {
+    // The version is read inside the transaction: another process may be migrating at this moment.
+    this.db.exec("BEGIN IMMEDIATE");
+    const version = (this.db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+    for (const migration of pendingMigrations(version, DIALECT)) {
+      for (const statement of migration.statements) this.db.exec(statement);
+      this.db.exec(`PRAGMA user_version = ${migration.version}`);
+    }
+    this.db.exec("COMMIT");
   }
 
   #prepare(sql: string): StatementSync {

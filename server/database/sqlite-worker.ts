@@ -1,5 +1,4 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { pendingMigrations } from "./migrations/index.ts";
 import { SqliteSession } from "./sqlite-session.ts";
 import type { OperationName } from "./operations.ts";
 
@@ -8,25 +7,12 @@ type Batch = readonly { id: number; name: OperationName; args: unknown }[];
 export type Request = { readonly batch: Batch } | { readonly scan: { id: number; name: OperationName; args: unknown } } | "close";
 export type Reply = { id: number; value: unknown } | { id: number; error: { message: string; code?: string | undefined; errcode?: number | undefined } };
 
-const DIALECT = { $ID: "INTEGER PRIMARY KEY AUTOINCREMENT", $SEQ: "INTEGER PRIMARY KEY", $INT: "INTEGER", $TEXT: "TEXT", $BYTES: "BLOB" };
-
 const session = new SqliteSession((workerData as { path: string }).path, false);
 const { db } = session;
 // FULL: with NORMAL a power cut takes back every commit since the last checkpoint.
 db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768");
-migrate();
+session.migrate();
 parentPort!.postMessage([]);
-
-function migrate(): void {
-  // The version is read inside the transaction: another process may be migrating at this moment.
-  db.exec("BEGIN IMMEDIATE");
-  const version = (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-  for (const migration of pendingMigrations(version, DIALECT)) {
-    for (const statement of migration.statements) db.exec(statement);
-    db.exec(`PRAGMA user_version = ${migration.version}`);
-  }
-  db.exec("COMMIT");
-}
 
 function failure(id: number, error: unknown): Reply {
   const { message, code, errcode } = error as { message: string; code?: string; errcode?: number };
