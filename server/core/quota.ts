@@ -40,14 +40,22 @@ export class Quota {
 
   /** Bytes a cache holds and is about to hold, by trust; at most half a second old, own writes included. */
   async usage(cache: string, fresh = false): Promise<Usage> {
+    return this.#withHeld(cache, await this.#stored(cache, fresh));
+  }
+
+  async #stored(cache: string, fresh = false): Promise<Usage> {
     let known = this.#known.get(cache);
     if (!known || fresh || Date.now() - known.at > MAX_AGE_MS) {
       known = { trusted: 0, untrusted: 0, at: Date.now() };
       for (const row of await this.#database.read("usage", { cache })) known[row.trusted ? "trusted" : "untrusted"] += row.bytes;
       this.#known.set(cache, known);
     }
+    return known;
+  }
+
+  #withHeld(cache: string, stored: Usage): Usage {
     const held = this.#held.get(cache);
-    return { trusted: known.trusted + (held?.trusted ?? 0), untrusted: known.untrusted + (held?.untrusted ?? 0) };
+    return { trusted: stored.trusted + (held?.trusted ?? 0), untrusted: stored.untrusted + (held?.untrusted ?? 0) };
   }
 
   /** Counts bytes just written, until the next reading of the database. */
@@ -61,7 +69,7 @@ export class Quota {
    * @throws overQuota when even eviction can't make the room: a write by an untrusted scope never costs a trusted entry
    */
   async assertRoom(cache: Cache, trusted: boolean, size: number): Promise<void> {
-    await this.#admit(cache, { trusted, size }, () => {});
+    await this.#admit(cache, { trusted, size }, () => size);
   }
 
   /** Makes sure of the room and keeps it, so that bodies that arrive at once can't all take the same. @throws overQuota */
@@ -75,6 +83,7 @@ export class Quota {
       await this.#admit(cache, { trusted, size: Math.max(more, 0) }, () => {
         of[whose] += more;
         mine = to;
+        return 0;
       });
     };
     await grow(size);
@@ -87,24 +96,25 @@ export class Quota {
     };
   }
 
-  /** @param take called in the very moment that the room is found */
-  async #admit(cache: Cache, need: Need, take: () => void): Promise<void> {
+  /** @param take called in the very moment that the room is found; returns what it has not counted yet */
+  async #admit(cache: Cache, need: Need, take: () => number): Promise<void> {
     try {
-      if (need.size <= largest(cache, need.trusted)) {
-        const fit = fits(cache, await this.usage(cache.name), need);
-        if (fit !== "never") {
-          take();
-          // Nobody waits for it; when it fails, the next pass of the evictor says so.
-          if (fit === "soon") this.makeRoom(cache, need).catch(() => {});
-          return;
-        }
-        await this.makeRoom(cache, need);
-        if (fits(cache, await this.usage(cache.name, true), need) !== "never") return take();
+      if (need.size > largest(cache, need.trusted)) throw errors.overQuota();
+      const stored = await this.#stored(cache.name);
+      const fit = fits(cache, this.#withHeld(cache.name, stored), need);
+      if (fit !== "never") {
+        const size = take();
+        // Nobody waits for it; when it fails, the next pass of the evictor says so.
+        if (fit === "soon") this.makeRoom(cache, { ...need, size }).catch(() => {});
+        return;
       }
+      await this.makeRoom(cache, need);
+      const now = await this.#stored(cache.name, true);
+      if (fits(cache, this.#withHeld(cache.name, now), need) === "never") throw errors.overQuota();
+      take();
     } catch (error) {
       throw writeFailure(error);
     }
-    throw errors.overQuota();
   }
 }
 
