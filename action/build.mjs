@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { build } from "esbuild";
 
@@ -37,12 +37,14 @@ const withoutHttp = {
 
 /** @param {string} outdir emptied first @returns what was written, as esbuild's metafile */
 export async function buildAction(outdir) {
-  rmSync(outdir, { recursive: true, force: true });
-  const { metafile } = await build({
-    absWorkingDir: root, entryPoints: ENTRIES, outdir, bundle: true, splitting: true, minify: true, metafile: true, write: true,
+  const { metafile, outputFiles } = await build({
+    absWorkingDir: root, entryPoints: ENTRIES, outdir, bundle: true, splitting: true, minify: true, metafile: true, write: false,
     plugins: [withoutHttp], platform: "node", target: "node24", format: "esm", outExtension: { ".js": ".mjs" }, chunkNames: "chunk-[hash]", legalComments: "linked", charset: "utf8", logLevel: "warning",
     banner: { js: "import{createRequire as nodeRequire}from'node:module';const require=nodeRequire(import.meta.url);" },
   });
+  rmSync(outdir, { recursive: true, force: true });
+  mkdirSync(outdir, { recursive: true });
+  for (const { path: file, contents } of outputFiles) writeFileSync(file, contents);
   return metafile;
 }
 
