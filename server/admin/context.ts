@@ -23,10 +23,7 @@ export interface AdminContext {
 export function administrator(auth: Auth, request: FastifyRequest): Credential {
   if (request.stow.cacheName !== undefined) throw errors.noRoute();
   const credential = auth.admin(request);
-  if (!credential.caches.includes("*")) {
-    auth.refused(request, "admin");
-    throw errors.forbiddenAdmin();
-  }
+  if (!credential.caches.includes("*")) throw errors.forbiddenAdmin();
   return credential;
 }
 

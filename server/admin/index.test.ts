@@ -90,5 +90,5 @@ test("administration has one address: it is not reached through a cache's prefix
 test("refusals are in the audit log", async () => {
   const key = await server.key({ permission: "write" });
   await server.call("POST", "/gc", { key });
-  expect((await server.audited("admin"))[0]).toMatchObject({ result: "denied" });
+  expect((await server.audited("admin.gc"))[0]).toMatchObject({ result: "denied" });
 });

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { RequestAudit } from "./audit.ts";
 import type { Counter, Journal } from "../core/journal.ts";
 import type { RequestContext, Result, RouteConfig } from "./context.ts";
 import type { Log } from "./log.ts";
@@ -51,14 +52,16 @@ export class Accounting {
   readonly #log: Log;
   readonly #accessLog: boolean;
   readonly #auditReads: boolean;
+  readonly #audit: RequestAudit;
   readonly #accounts = new Map<string, Account>();
 
-  constructor(parts: { meter: Meter; journal: Journal; log: Log; accessLog: boolean; auditReads: boolean }) {
+  constructor(parts: { meter: Meter; journal: Journal; log: Log; accessLog: boolean; auditReads: boolean; audit: RequestAudit }) {
     this.#meter = parts.meter;
     this.#journal = parts.journal;
     this.#log = parts.log;
     this.#accessLog = parts.accessLog && parts.log.enabled("info");
     this.#auditReads = parts.auditReads;
+    this.#audit = parts.audit;
   }
 
   /** Counts and logs a finished request. @param account of the same kind of request, where the caller has kept it */
@@ -70,6 +73,7 @@ export class Accounting {
     if (account.audited) {
       this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache: ctx.cache, keyspace: ctx.config.keyspace!, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
     }
+    if (ctx.result === "denied") this.#audit.denied(ctx);
     if (this.#accessLog) this.#line(ctx, request, response, ms);
   }
 

@@ -3,23 +3,23 @@ import type { MaybePromise } from "../database/database.ts";
 import type { Caches } from "../core/caches.ts";
 import { errors } from "../core/errors.ts";
 import type { Grant } from "../core/grant.ts";
-import type { Journal } from "../core/journal.ts";
 import type { Authenticator } from "../identity/authenticator.ts";
 import { defaultCache, type Credential } from "../identity/credential.ts";
+import type { RequestAudit } from "./audit.ts";
 import type { SignedResource, Signer } from "./signing.ts";
 
 /** From a request to a grant: who it is, and which cache is meant. */
 export class Auth {
   readonly #authenticator: Authenticator;
   readonly #caches: Caches;
-  readonly #journal: Journal;
+  readonly #audit: RequestAudit;
   readonly #signer: Signer;
 
-  constructor(parts: { authenticator: Authenticator; caches: Caches; journal: Journal; signer: Signer }) {
+  constructor(parts: { authenticator: Authenticator; caches: Caches; audit: RequestAudit; signer: Signer }) {
     this.#signer = parts.signer;
     this.#authenticator = parts.authenticator;
     this.#caches = parts.caches;
-    this.#journal = parts.journal;
+    this.#audit = parts.audit;
   }
 
   /** Changes whenever a credential or a cache does. */
@@ -38,6 +38,7 @@ export class Auth {
     ctx.credential = credential;
     ctx.actor = credential.actor;
     ctx.until = credential.expires ?? Infinity;
+    if (credential.kind !== "anonymous") this.#audit.use(ctx);
     const cache = this.#caches.get(ctx.cacheName ?? defaultCache(credential));
     const grant = cache && credential.grant(cache);
     if (grant) {
@@ -57,10 +58,7 @@ export class Auth {
   /** The grant, if it may write. @throws forbiddenWrite; unauthorized for a request without a credential */
   writer(request: FastifyRequest): Grant & { readonly write: string } {
     const grant = this.grant(request);
-    if (grant.write === null) {
-      this.refused(request, "write");
-      throw request.stow.credential?.kind === "anonymous" ? errors.unauthorized() : errors.forbiddenWrite();
-    }
+    if (grant.write === null) throw request.stow.credential?.kind === "anonymous" ? errors.unauthorized() : errors.forbiddenWrite();
     return grant as Grant & { readonly write: string };
   }
 
@@ -68,10 +66,7 @@ export class Auth {
   admin(request: FastifyRequest): Credential {
     const { credential } = request.stow;
     if (!credential || credential.kind === "anonymous") throw errors.unauthorized();
-    if (credential.permission !== "admin") {
-      this.refused(request, "admin");
-      throw errors.forbiddenAdmin();
-    }
+    if (credential.permission !== "admin") throw errors.forbiddenAdmin();
     return credential;
   }
 
@@ -88,11 +83,5 @@ export class Auth {
     ctx.cache = resource.cache;
     if (!(await this.#authenticator.alive(resource.actor))) throw errors.tokenInvalid("the credential of this URL was revoked or has expired");
     return until;
-  }
-
-  /** Leaves a line in the audit log. */
-  refused(request: FastifyRequest, action: string): void {
-    const { actor, cache, address, config } = request.stow;
-    this.#journal.audit({ at: Date.now(), actor: actor || "unknown", action, cache, keyspace: config.keyspace ?? "", scope: "", key: "", size: 0, result: "denied", address });
   }
 }

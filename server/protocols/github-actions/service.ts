@@ -32,10 +32,7 @@ export class CacheService {
   async lookup(request: FastifyRequest, keys: readonly string[], version: string): Promise<Entry | undefined> {
     const { auth, core } = this.#context;
     const grant = auth.grant(request);
-    if (grant.read.length === 0) {
-      auth.refused(request, "read");
-      throw errors.forbiddenRead();
-    }
+    if (grant.read.length === 0) throw errors.forbiddenRead();
     // BuildKit repeats the key among its restore keys.
     const unique = [...new Set(keys.filter((key) => key !== ""))];
     if (unique.length > MAX_KEYS) throw errors.badRequest(`more than ${MAX_KEYS} keys`);
