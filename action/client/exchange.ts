@@ -27,22 +27,41 @@ const TEXT_LIMIT = 4 * 1024 * 1024;
 /** Rests of answers up to this size are read, so that the connection can be used again. */
 const DISCARD_LIMIT = 64 * 1024;
 
-const agents = { "http:": new http.Agent({ keepAlive: true }), "https:": new https.Agent({ keepAlive: true }) };
+let agents = agentsOf();
+
+/** Proxies as the variables of these names state them. */
+export interface Proxies {
+  readonly httpProxy?: string | undefined;
+  readonly httpsProxy?: string | undefined;
+  readonly noProxy?: string | undefined;
+}
+
+/** Lets this process's exchanges go through proxies from now on. */
+export function throughProxies(proxies: Proxies): void {
+  agents = agentsOf(proxies);
+}
+
+function agentsOf({ httpProxy, httpsProxy, noProxy }: Proxies = {}) {
+  const proxyEnv = httpProxy || httpsProxy ? { HTTP_PROXY: httpProxy, HTTPS_PROXY: httpsProxy, NO_PROXY: noProxy } : undefined;
+  const of = (keepAlive: boolean) => ({ "http:": new http.Agent({ keepAlive, proxyEnv }), "https:": new https.Agent({ keepAlive, proxyEnv }) });
+  return { kept: of(true), fresh: of(false) };
+}
 
 /** One HTTP exchange of which every wait is bounded. Redirects are answers like others. @throws ExchangeError */
 export async function exchange(url: URL, options: ExchangeOptions): Promise<Answer> {
+  const protocol = url.protocol === "https:" ? "https:" : "http:";
   try {
-    return await attempt(url, options, agents[url.protocol === "https:" ? "https:" : "http:"]);
+    return await attempt(url, options, agents.kept[protocol]);
   } catch (error) {
     // The server may close a kept connection in the moment it is used again; a fresh one settles what is the case.
-    if (error instanceof StaleConnection && !options.upload) return attempt(url, options, false);
+    if (error instanceof StaleConnection && !options.upload) return attempt(url, options, agents.fresh[protocol]);
     throw error;
   }
 }
 
 class StaleConnection extends ExchangeError {}
 
-function attempt(url: URL, { method, headers, upload, patience, signal }: ExchangeOptions, agent: http.Agent | false): Promise<Answer> {
+function attempt(url: URL, { method, headers, upload, patience, signal }: ExchangeOptions, agent: http.Agent): Promise<Answer> {
   const request = (url.protocol === "https:" ? https : http).request(url, {
     method: method ?? (upload ? "POST" : "GET"),
     agent,

@@ -43,6 +43,11 @@ export class Gate {
     return candidates(authorization).some((one) => same(one, wanted)) ? { target: url, server: undefined } : undefined;
   }
 
+  /** Whether an Authorization header names the job's secret. */
+  knows(authorization: string | undefined): boolean {
+    return candidates(authorization).some((one) => same(one, this.#digest));
+  }
+
   /** The path by which a target of one server is reached through the daemon, without any header. */
   path(target: string, server?: number): string {
     return `/s/${this.#secret}${server === undefined ? "" : `/-${server}`}${target}`;

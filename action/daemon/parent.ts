@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import path from "node:path";
 import { issue } from "./authority.ts";
@@ -31,7 +31,7 @@ async function run(settings: DaemonSettings): Promise<Started> {
   const host = settings.intercept && (settings.intercept.host ?? INTERCEPTED_HOST);
   const issued = host === undefined ? undefined : issue(host.replace(/:\d+$/, ""));
   const caFile = path.join(settings.stateDir, "ca.pem");
-  if (issued) writeFileSync(caFile, issued.authority, { mode: 0o644 });
+  if (issued) writeFileSync(caFile, issued.authority + certificates(settings.intercept!.extraCaFile), { mode: 0o644 });
 
   const keeper = new Keeper(settings, issued?.identity);
   const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => keeper.give(socket));
@@ -65,6 +65,15 @@ async function run(settings: DaemonSettings): Promise<Started> {
   // Whoever listens on every address is reached by the runner itself over loopback.
   const shown = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address.includes(":") ? `[${address}]` : address;
   return { url: `http://${shown}:${port}`, ...(issued && { caFile }) };
+}
+
+/** What a job trusts besides; a file that can't be read was of no use to it before. */
+function certificates(file: string | undefined): string {
+  try {
+    return file ? readFileSync(file, "utf8") : "";
+  } catch {
+    return "";
+  }
 }
 
 function listen(server: Server, where: string): Promise<void> {

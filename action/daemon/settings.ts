@@ -26,6 +26,8 @@ export interface InterceptSettings {
   readonly runtimeToken: string;
   /** `host` or `host:port`; default results-receiver.actions.githubusercontent.com. */
   readonly host?: string;
+  /** The job's NODE_EXTRA_CA_CERTS so far: the daemon's file takes its place, so it must hold these certificates as well. */
+  readonly extraCaFile?: string | undefined;
 }
 
 /** As in the variables of these names. */

@@ -1,8 +1,10 @@
 import type { Socket } from "node:net";
 import { Budget } from "./budget.ts";
+import { throughProxies } from "../client/exchange.ts";
 import { Gate } from "./gate.ts";
+import { Interceptor } from "./interceptor.ts";
 import { Proxy } from "./proxy.ts";
-import type { DaemonSettings, FromWorker, ToWorker } from "./settings.ts";
+import type { DaemonSettings, FromWorker, Identity, ToWorker } from "./settings.ts";
 import { Tally } from "./tally.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -16,7 +18,7 @@ let upstreams: readonly Upstream[] = [];
 const tally = new Tally();
 
 process.on("message", (message: ToWorker, socket?: Socket) => {
-  if (message.type === "settings") start(message.settings);
+  if (message.type === "settings") start(message.settings, message.identity);
   else if (message.type === "connection") {
     tell({ type: "took", id: message.id });
     // Undefined: the tool hung up on the way here.
@@ -28,7 +30,9 @@ process.on("message", (message: ToWorker, socket?: Socket) => {
 process.on("disconnect", () => process.exit(0));
 process.on("unhandledRejection", (error) => console.error(error));
 
-function start(settings: DaemonSettings): void {
+function start(settings: DaemonSettings, identity: Identity | undefined): void {
+  const proxies = settings.upstreamProxy ?? {};
+  throughProxies(proxies);
   const budget = new Budget();
   upstreams = settings.servers.map((server, index) => new Upstream(index, server, budget, {
     opened: (upstream, why) => {
@@ -37,7 +41,12 @@ function start(settings: DaemonSettings): void {
     },
     closed: (upstream) => console.log(`${new Date().toISOString()} ${upstream.url} is well again`),
   }));
-  proxy = new Proxy({ gate: new Gate(settings.secret, settings.intercept?.runtimeToken), upstreams, tally });
+  const gate = new Gate(settings.secret, settings.intercept?.runtimeToken);
+  proxy = new Proxy({ gate, upstreams, tally });
+  if (settings.intercept && identity) {
+    const interceptor = new Interceptor(proxy, identity, settings.intercept.host, proxies, (header) => gate.knows(header));
+    proxy.http.on("connect", (request, socket, head) => interceptor.connect(request, socket, head));
+  }
   setInterval(() => void Promise.all(upstreams.map((one) => one.probe())), PROBE_MS);
   let reported = tally.uses;
   setInterval(() => {
