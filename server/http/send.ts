@@ -142,7 +142,7 @@ export class Sender {
       };
       const close = () => {
         pipe.close();
-        return body.close().catch(() => {});
+        body.close().catch(() => {});
       };
       void body.read(start, end, push).then(finish).catch(fail).finally(close);
     });
