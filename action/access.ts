@@ -2,7 +2,7 @@ import type { Access } from "./archives.ts";
 import { NONE, rightsOf, situationOf, type Mode } from "./event.ts";
 import { authenticate, type Identity } from "./identity.ts";
 import type { ServerInputs } from "./inputs.ts";
-import { isDead, noteDead } from "./memory.ts";
+import { isDead, noteDead, SET_UP } from "./memory.ts";
 import type { Env, Step } from "./toolkit.ts";
 
 /** What the job may do, asked of those servers that no step before found dead. Never rejects. */
@@ -26,15 +26,15 @@ export function exported(server: string, token: string, { mode, reason, alone }:
 export async function accessOf(step: Step, inputs: ServerInputs, stateDir: string): Promise<Access> {
   if (inputs.servers.length === 0) return inherited(step.env, stateDir);
   const { sessions: [session], mode, reason, alone } = await identify(step, inputs, stateDir);
-  return { connection: session && { url: session.url, token: session.token }, rights: rightsOf(mode), reason, alone, stateDir };
+  return { connection: session && { url: session.url, token: session.token }, rights: rightsOf(mode), reason, alone, stateDir, name: session?.url ?? "" };
 }
 
 function inherited(env: Env, stateDir: string): Access {
   const { STOWHOUSE_SERVER: url, STOWHOUSE_TOKEN: token, STOWHOUSE_MODE: mode, STOWHOUSE_REASON: why } = env;
-  const none = { connection: undefined, rights: NONE, stateDir };
+  const none = { connection: undefined, rights: NONE, stateDir, name: SET_UP };
   if (mode === "unavailable") return { ...none, reason: why ?? "", alone: true };
   if (mode === "off") return { ...none, reason: why ?? "", alone: false };
   if (!url) return { ...none, reason: "no server is given, here or by a set-up step before", alone: true };
-  if (isDead(stateDir, url)) return { ...none, reason: "the server was of no use a moment ago", alone: true };
-  return { connection: { url, token: token || undefined }, rights: rightsOf((mode as Mode | undefined) ?? "write"), reason: why ?? "", alone: false, stateDir };
+  if (isDead(stateDir, SET_UP)) return { ...none, reason: "the server was of no use a moment ago", alone: true };
+  return { connection: { url, token: token || undefined }, rights: rightsOf((mode as Mode | undefined) ?? "write"), reason: why ?? "", alone: false, stateDir, name: SET_UP };
 }

@@ -18,6 +18,8 @@ export interface Access {
   /** Whether GitHub's cache may stand in for a server that is not there. */
   readonly alone: boolean;
   readonly stateDir: string;
+  /** What a failure that cost time is remembered by (memory.ts). */
+  readonly name: string;
 }
 
 /** What became of a restore or a save, for outputs, the summary and the post step. */
@@ -60,7 +62,7 @@ export async function restore(step: Step, parts: Parts, access: Access, inputs: 
   if (access.connection) {
     const result = await parts.restoreArchive(access.connection, { ...shared(step, access, inputs, "Restoring"), paths: inputs.paths.filter((path) => !path.startsWith("!")), restoreKeys: inputs.restoreKeys, lookupOnly: inputs.lookupOnly });
     const { status, matchedKey, bytes: moved, files } = result;
-    if (status === "unavailable") noteCost(access, access.connection.url, performance.now() - began);
+    if (status === "unavailable") noteCost(access, performance.now() - began);
     else return { ...base, ...ended(), status, via: "stowhouse", matchedKey, moved, total: moved, files };
     reason = result.reason ?? "the server did not answer as it should";
     step.toolkit.warning(`Stowhouse could not restore: ${reason}. The job goes on without.`);
@@ -87,7 +89,7 @@ export async function save(step: Step, parts: Parts, access: Access, inputs: Arc
     }
     const result = await parts.saveArchive(access.connection, { ...shared(step, access, inputs, "Saving"), paths: paths.map((path) => relative(resolve(workspace(step)), path) || ".") });
     const { status, bytesSent: moved, bytesTotal: total, files, unchanged } = result;
-    if (status === "unavailable") noteCost(access, access.connection.url, performance.now() - began);
+    if (status === "unavailable") noteCost(access, performance.now() - began);
     else return { ...base, ...ended(), status, via: "stowhouse", moved, total, files, unchanged, reason: result.reason };
     reason = result.reason ?? "the server did not answer as it should";
     step.toolkit.warning(`Stowhouse could not save: ${reason}. The job goes on without.`);

@@ -4,7 +4,7 @@ import { reportSaved } from "./cache-steps.ts";
 import type { JobMetrics } from "./daemon/control.ts";
 import { rightsOf } from "./event.ts";
 import { setupInputs, type SetupInputs } from "./inputs.ts";
-import { isDead } from "./memory.ts";
+import { isDead, SET_UP } from "./memory.ts";
 import type { Parts } from "./parts.ts";
 import { pickUp, removeJobDir, type State } from "./state.ts";
 import { summary } from "./summary.ts";
@@ -31,8 +31,7 @@ export async function finish(step: Step, parts: Parts): Promise<void> {
     saved = await saveAtEnd(step, parts, inputs, state);
   } finally {
     if (left.daemon !== undefined) {
-      const dead = left.connection !== undefined && isDead(left.stateDir, left.connection.url);
-      metrics = await parts.stopDaemon(left.daemon, { drainMs: dead ? SHORT_DRAIN : DRAIN });
+      metrics = await parts.stopDaemon(left.daemon, { drainMs: isDead(left.stateDir, SET_UP) ? SHORT_DRAIN : DRAIN });
     }
     removeJobDir(left.stateDir, left.daemon);
   }
@@ -62,9 +61,9 @@ async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: S
     toolkit.info(`The job ended with ${jobStatus || "no status"}, not saving cache.`);
     return undefined;
   }
-  const gone = state.connection !== undefined && isDead(state.stateDir, state.connection.url);
+  const gone = state.connection !== undefined && isDead(state.stateDir, SET_UP);
   const access: Access = {
-    connection: gone ? undefined : state.connection, rights: rightsOf(state.mode), alone: gone || state.alone, stateDir: state.stateDir,
+    connection: gone ? undefined : state.connection, rights: rightsOf(state.mode), alone: gone || state.alone, stateDir: state.stateDir, name: SET_UP,
     reason: gone ? "the server was of no use a moment ago" : state.reason,
   };
   return save(step, parts, access, { ...inputs, ...archive });

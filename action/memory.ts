@@ -7,27 +7,30 @@ import { join } from "node:path";
  * own: a marker in the job's directory for each.
  */
 
+/** Name of whatever the set-up step found, be it reached straight or through the daemon. */
+export const SET_UP = "set-up";
+
 /** How long, ms. */
 const REST = 5 * 60_000;
 /** What failed faster may be tried again, ms. */
 const CHEAP = 500;
 
-const marker = (stateDir: string, url: string) => join(stateDir, `dead-${createHash("sha256").update(url).digest("hex").slice(0, 16)}`);
+const marker = (stateDir: string, name: string) => join(stateDir, `dead-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`);
 
-export function noteDead(stateDir: string, url: string): void {
+export function noteDead(stateDir: string, name: string): void {
   try {
-    writeFileSync(marker(stateDir, url), "");
+    writeFileSync(marker(stateDir, name), "");
   } catch {
     // Then it is found out again.
   }
 }
 
 /** @param ms what the failure took */
-export function noteCost({ stateDir }: { readonly stateDir: string }, url: string, ms: number): void {
-  if (ms > CHEAP) noteDead(stateDir, url);
+export function noteCost({ stateDir, name }: { readonly stateDir: string; readonly name: string }, ms: number): void {
+  if (ms > CHEAP) noteDead(stateDir, name);
 }
 
-export function isDead(stateDir: string, url: string, now = Date.now()): boolean {
-  const since = statSync(marker(stateDir, url), { throwIfNoEntry: false })?.mtimeMs;
+export function isDead(stateDir: string, name: string, now = Date.now()): boolean {
+  const since = statSync(marker(stateDir, name), { throwIfNoEntry: false })?.mtimeMs;
   return since !== undefined && now - since < REST;
 }

@@ -6,6 +6,7 @@ import { rightsOf, type Rights } from "./event.ts";
 import { Failure } from "./failure.ts";
 import type { Identity } from "./identity.ts";
 import { setupInputs, type SetupInputs } from "./inputs.ts";
+import { SET_UP } from "./memory.ts";
 import type { Parts } from "./parts.ts";
 import { jobDir, leave, newDaemonDir, newSecret, type State } from "./state.ts";
 import { surroundings } from "./surroundings.ts";
@@ -36,7 +37,7 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
   if (inputs.archive === undefined) return;
   const { archive } = inputs;
   toolkit.setOutput("cache-primary-key", archive.key);
-  const restored = await restoreAndReport(step, parts, { connection, rights, reason: identity.reason, alone: identity.alone, stateDir }, { ...inputs, ...archive });
+  const restored = await restoreAndReport(step, parts, { connection, rights, reason: identity.reason, alone: identity.alone, stateDir, name: SET_UP }, { ...inputs, ...archive });
   if (restored.status === "hit") {
     toolkit.setOutput("cache-matched-key", restored.matchedKey ?? "");
     toolkit.setOutput("cache-size", String(restored.total));

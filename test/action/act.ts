@@ -79,12 +79,14 @@ export class Machine {
     }
     writeShim(path.join(shim, "node"), { ...idToken, ...options.forced });
     const indent = (text: string, by: number) => text.trim().split("\n").map((line) => " ".repeat(by) + line).join("\n");
-    writeFileSync(path.join(this.#repository, ".github/workflows/ci.yml"), `name: ci\non: [${name}]\njobs:\n  build:\n    runs-on: ubuntu-latest\n${job === "" ? "" : `${indent(job, 4)}\n`}    steps:\n${indent(steps, 6)}\n`);
+    // A file of its own for each, because several may run at once.
+    const workflow = `.github/workflows/ci-${number}.yml`;
+    writeFileSync(path.join(this.#repository, workflow), `name: ci\non: [${name}]\njobs:\n  build:\n    runs-on: ubuntu-latest\n${job === "" ? "" : `${indent(job, 4)}\n`}    steps:\n${indent(steps, 6)}\n`);
     const event = path.join(results, "event.json");
     writeFileSync(event, JSON.stringify(payload));
     const env = { ...idToken, ...options.env, RESULTS: results, STEP_NODE: process.execPath };
     const args = [
-      name, "--eventpath", event, "--actor", actor, "--platform", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server", "--workflows", ".github/workflows/ci.yml",
+      name, "--eventpath", event, "--actor", actor, "--platform", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server", "--workflows", workflow,
       "--local-repository", `stowhouse/stowhouse@v1=${this.#action}`,
       ...Object.entries(env).flatMap(([key, value]) => ["--env", `${key}=${value}`]),
       ...Object.entries(options.secrets ?? {}).flatMap(([key, value]) => ["--secret", `${key}=${value}`]),
@@ -92,7 +94,7 @@ export class Machine {
     const began = performance.now();
     const { exit, log } = await spawned(this.#act, args, {
       cwd: this.#repository, timeout: options.patience ?? 120_000,
-      env: { PATH: `${shim}:${path.dirname(process.execPath)}:${process.env["PATH"]}`, HOME: path.join(this.home, "user"), TMPDIR: temp, RUNNER_TEMP: temp, NO_COLOR: "1" },
+      env: { PATH: `${shim}:${path.dirname(process.execPath)}:${process.env["PATH"]}`, HOME: path.join(this.home, `user-${number}`), TMPDIR: temp, RUNNER_TEMP: temp, NO_COLOR: "1" },
     });
     const result = (file: string) => readFileSync(path.join(results, file), "utf8");
     return { exit, log, result, json: (file) => JSON.parse(result(file)) as Record<string, string>, seconds: (performance.now() - began) / 1000 };
