@@ -2,7 +2,7 @@
 
 check "packages" apt_install postgresql nginx wrk strace faketime
 check "npm ci" npm ci
-check "tools" npm run test:tools
+check "tools" npm run test:tools -- server
 tests clients
 tests s3
 tests postgres
