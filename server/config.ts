@@ -10,7 +10,7 @@ export { CacheSettings } from "./config/caches.ts";
 export type { GithubRule } from "./config/auth.ts";
 export type { Address } from "./config/kinds.ts";
 export type { Config } from "./config/rules.ts";
-export { configSchema, ConfigSchema, type ProtocolOptions, type ProtocolSettings } from "./config/schema.ts";
+export type { ProtocolOptions, ProtocolSettings } from "./config/schema.ts";
 export type { Flags, Sources } from "./config/sources.ts";
 export type { StorageSettings } from "./config/storages.ts";
 

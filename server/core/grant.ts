@@ -16,7 +16,3 @@ export interface Grant {
   /** Who it is, for audit, limits and URLs signed on its behalf: `key:<id>`, `session:<jti>`, `anonymous`. */
   readonly actor: string;
 }
-
-export function canWrite(grant: Grant): boolean {
-  return grant.write !== null;
-}

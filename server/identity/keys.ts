@@ -39,7 +39,8 @@ export class Keys {
 
   /** @throws badRequest */
   async create(options: KeyOptions): Promise<NewKey> {
-    return this.#insert(keyRights(options, Date.now()));
+    const now = Date.now();
+    return this.#insert(keyRights(options, now), now);
   }
 
   /** Keys in order of creation, those of the configuration first. At most 500 after the given id. */
@@ -69,7 +70,7 @@ export class Keys {
     const old = await this.#database.read("keyById", { id });
     if (!old) throw errors.notFound();
     if (!isAlive(old, now)) throw errors.badRequest("the key has ended; create a new one");
-    const created = await this.#insert({ ...old, expires: old.expires === null ? null : now + old.expires - old.created });
+    const created = await this.#insert({ ...old, expires: old.expires === null ? null : now + old.expires - old.created }, now);
     await this.#database.write("expireKey", { id, expires: now + overlap });
     this.#changed();
     return created;
@@ -111,9 +112,8 @@ export class Keys {
     await this.flush();
   }
 
-  async #insert(rights: KeyRights): Promise<NewKey> {
+  async #insert(rights: KeyRights, now: number): Promise<NewKey> {
     const key = generateKey(rights.permission);
-    const now = Date.now();
     const { name, permission, caches, scope, reads, trusted, expires } = rights;
     const info = { id: newKeyId(now), name, permission, caches, scope, reads, trusted, public: rights.public, created: now, expires, used: null, revoked: null };
     if (!(await this.#database.write("createKey", { ...info, hash: hashKey(key) }))) throw errors.writeFailure();

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openSqlite } from "../../server/database/sqlite.ts";
 import type { Figure } from "./measure.ts";
@@ -9,14 +9,16 @@ import { reserve, type Product } from "./product.ts";
 const GIB = 1024 ** 3;
 
 /** Peak resident memory while eight clients upload 1 GiB each at once. */
-export async function benchMemory(server: Product): Promise<Figure> {
+export async function benchMemory(server: Product, dir: string): Promise<Figure> {
+  const file = join(dir, "1g");
+  writeFileSync(file, "");
+  truncateSync(file, GIB);
   const pid = server.pids()[0]!;
   resetPeak(pid);
   await Promise.all(
     Array.from({ length: 8 }, async (_, i) => {
       const url = await reserve(server, `memory-${process.pid}-${i}`);
-      const upload = `head -c ${GIB} /dev/zero | curl -sS -f -X PUT -H 'x-ms-blob-type: BlockBlob' -H 'Content-Length: ${GIB}' -H 'Expect:' -T - -o /dev/null '${url}'`;
-      const child = spawn("sh", ["-c", upload], { stdio: "inherit" });
+      const child = spawn("curl", ["-sS", "-f", "-T", file, "-H", "x-ms-blob-type: BlockBlob", "-H", "Expect:", "-o", "/dev/null", url], { stdio: ["ignore", "inherit", "inherit"] });
       const code = await new Promise((resolve) => child.once("exit", resolve));
       if (code !== 0) throw new Error(`upload ${i} failed with ${String(code)}`);
     }),

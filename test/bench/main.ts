@@ -36,7 +36,7 @@ try {
     done(await benchSmallPuts(server, dir, rounds, seconds));
     if (only.has("gets")) done(await benchGetsBesidePuts(server, dir, rounds, seconds));
   }
-  if (only.has("memory")) done(await benchMemory(server));
+  if (only.has("memory")) done(await benchMemory(server, dir));
 } finally {
   await server.stop();
   await nginx.stop();
