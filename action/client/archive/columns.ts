@@ -123,7 +123,7 @@ function assertPaths(members: readonly Member[]): void {
     } else {
       const cut = path.lastIndexOf("/");
       const name = path.slice(cut + 1);
-      if (name === "" || name === "." || name === "..") throw new FormatError(`a member is called ${JSON.stringify(path)}`);
+      if (cut === 0 || name === "" || name === "." || name === "..") throw new FormatError(`a member is called ${JSON.stringify(path)}`);
       // A directory comes before what is in it, so nothing lies below a link or a file.
       if (types.get(cut < 0 ? "" : path.slice(0, cut)) !== DIRECTORY || types.has(path)) throw new FormatError(`a member lies outside the directories: ${JSON.stringify(path)}`);
     }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { blobsPath, bodyPath, commitPath, FIND, havePath, parseHave, recordHead, RESERVE, type FindRequest, type Found, type FrameChunk, type KnownChunk } from "../../../server/protocols/archive/wire.ts";
+import { blobsPath, bodyPath, commitPath, FIND, havePath, parseHave, recordHead, RESERVE, uploadPath, type FindRequest, type Found, type FrameChunk, type KnownChunk } from "../../../server/protocols/archive/wire.ts";
 import { exchange, type Answer, type ExchangeOptions } from "../exchange.ts";
 import { ExchangeError, type Patience } from "../patience.ts";
 
@@ -73,6 +73,12 @@ export class Remote {
   /** What the server lacks; undefined once it has committed. */
   async commit(upload: string, manifest: Buffer): Promise<readonly string[] | undefined> {
     return (await this.#json<{ missing?: readonly string[] }>(commitPath(upload), [manifest], TRANSFER, 64 * MESSAGE_LIMIT)).missing;
+  }
+
+  /** Gives a reservation up, so that the key is free at once; it would be after a while anyway. Never throws. */
+  async abandon(upload: string): Promise<void> {
+    const attempt = this.#exchange(uploadPath(upload), { method: "DELETE", headers: this.#headers, patience: LOOKUP });
+    await attempt.then((answer) => answer.discard(), () => {});
   }
 
   /**

@@ -1,4 +1,5 @@
 import { bodyParts, COLUMNS, digestOf, formatManifest, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
+import { ExchangeError } from "../patience.ts";
 import type { Stretch } from "./chunker.ts";
 import { encodeColumns, type Columns } from "./columns.ts";
 import { Crew } from "./crew.ts";
@@ -44,7 +45,11 @@ export async function save(remote: Remote, options: Prepared): Promise<Saved> {
   const { upload, committed } = await remote.reserve(options.key, options.version, digest);
   if (committed) return { ...result, unchanged: true };
   const job = new SaveJob(remote, options, upload!, source, names, index);
-  const { manifest, columns } = await job.run();
+  const { manifest, columns } = await job.run().catch(async (error: unknown) => {
+    // A server that can't be reached, or is too slow, is not bothered with it.
+    if (!(error instanceof ExchangeError) && !options.signal.aborted) await remote.abandon(upload!);
+    throw error;
+  });
   const seen = newSeen(members.length);
   for (const [i, { modified, changed, inode }] of members.entries()) {
     seen.modified[i] = modified;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COLUMN, findPath, frame, manifestOf, records, startArchive, type ArchiveServer } from "../../../test/fixtures/archive.ts";
-import { blobsPath, bodyPath, commitPath, digestOf, havePath, RESERVE, type Found } from "./wire.ts";
+import { blobsPath, bodyPath, commitPath, digestOf, havePath, RESERVE, uploadPath, type Found } from "./wire.ts";
 
 let server: ArchiveServer;
 beforeAll(async () => {
@@ -54,6 +54,17 @@ describe("an archive", () => {
     await server.save(pull, "theirs", frames);
     const answer = await server.post(RESERVE, server.write, { key: "mine", version: "v", digest: digestOf(manifestOf(frames)) });
     expect(await answer.json()).toEqual({ upload: expect.any(String) });
+  });
+});
+
+describe("an upload", () => {
+  it("that is given up frees its key at once, for whoever may give it up", async () => {
+    const upload = await server.reserve(server.write, "given up");
+    const drop = (token: string) => fetch(server.url + uploadPath(upload), { method: "DELETE", headers: { authorization: `Bearer ${token}` } });
+    expect((await drop(await scoped("team:pull-4"))).status).toBe(404);
+    expect((await server.post(RESERVE, server.write, { key: "given up", version: "v" })).status).toBe(409);
+    expect((await drop(server.write)).status).toBe(204);
+    await server.reserve(server.write, "given up");
   });
 });
 

@@ -8,7 +8,7 @@ import { storeBlobs } from "./bulk.ts";
 import { refusals } from "./refusals.ts";
 import { ArchiveService, parsed } from "./service.ts";
 import { Verifier } from "./verify.ts";
-import { bodyPath, blobsPath, commitPath, FIND, formatHave, havePath, ID_BYTES, MAX_HAVE, MAX_MANIFEST, parseFind, parseReserve, RESERVE } from "./wire.ts";
+import { bodyPath, blobsPath, commitPath, FIND, formatHave, havePath, ID_BYTES, MAX_HAVE, MAX_MANIFEST, parseFind, parseReserve, RESERVE, uploadPath } from "./wire.ts";
 
 /** Longest JSON of a look-up or a reservation, bytes. */
 const MAX_MESSAGE = 64 * 1024;
@@ -46,6 +46,10 @@ export const archive = {
       const stored = await storeBlobs(core.uploads, verifier, upload, receive.body(request).stream);
       request.stow.result = "stored";
       return { stored };
+    });
+    app.delete(uploadPath(":id"), labels("abort", "other"), async (request, reply) => {
+      await core.uploads.abort((await service.upload(request as Numbered)).upload);
+      return reply.code(204).send();
     });
     app.post(commitPath(":id"), labels("commit", "upload"), async (request) => {
       const committed = await service.commit(request as Numbered, await receive.buffer(request, MAX_MANIFEST));

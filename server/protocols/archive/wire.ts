@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 export const BASE = "/archive/v1";
 export const FIND = `${BASE}/find`;
 export const RESERVE = `${BASE}/reserve`;
+export const uploadPath = (upload: string) => `${BASE}/uploads/${upload}`;
 export const havePath = (upload: string) => `${BASE}/uploads/${upload}/have`;
 export const blobsPath = (upload: string) => `${BASE}/uploads/${upload}/blobs`;
 export const commitPath = (upload: string) => `${BASE}/uploads/${upload}/commit`;
