@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe } from "vitest";
+import { archives } from "./conformance/archives.ts";
 import { blobs } from "./conformance/blobs.ts";
 import { browse } from "./conformance/browse.ts";
 import { entries } from "./conformance/entries.ts";
@@ -16,6 +17,6 @@ export function conformance(label: string, start: () => Promise<Subject>): void 
       subject = await start();
     });
     afterAll(() => subject?.stop());
-    for (const suite of [entries, blobs, uploads, browse, records, races, sequences]) suite(() => subject);
+    for (const suite of [entries, blobs, uploads, archives, browse, records, races, sequences]) suite(() => subject);
   });
 }
