@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { ProtocolClient } from "../../server/protocols/client.ts";
+import type { Deferral } from "./deferral.ts";
 import type { Gate } from "./gate.ts";
-import { incoming, TooLarge } from "./incoming.ts";
+import { incoming, TooLarge, type Incoming } from "./incoming.ts";
 import { sendAnswer } from "./outgoing.ts";
 import { clients } from "./protocols.ts";
-import { failOpen, relay, type Call } from "./relay.ts";
+import { failOpen, relay, type Call, type Outcome } from "./relay.ts";
 import type { Tally } from "./tally.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -15,6 +16,8 @@ export interface ProxyParts {
   readonly gate: Gate;
   readonly upstreams: readonly Upstream[];
   readonly tally: Tally;
+  /** Asked in turn before a request is relayed. */
+  readonly deferrals: readonly Deferral[];
 }
 
 /** How a connection came. */
@@ -55,7 +58,7 @@ export class Proxy {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, client: ProtocolClient, path: string, { target, server }: { target: string; server: number | undefined }, host?: string): Promise<void> {
-    const { gate, tally, upstreams } = this.#parts;
+    const { gate, tally } = this.#parts;
     const began = performance.now();
     const row = tally.of(client.name);
     const tool = { method: request.method!, path, type: request.headers["content-type"] };
@@ -69,10 +72,11 @@ export class Proxy {
         const { pathname, search } = new URL(url);
         return origin + gate.path(pathname + search, upstream.index);
       },
+      own: (own) => origin + gate.path(own),
     };
     tally.uses++;
     try {
-      const outcome = await relay(upstreams, call, await incoming(request));
+      const outcome = await this.#outcome(call, await incoming(request));
       if (outcome === "hit") row.hits++;
       else if (outcome === "miss") row.misses++;
       else if (outcome === "stored") row.stored++;
@@ -87,6 +91,15 @@ export class Proxy {
       row.msWaited += performance.now() - began;
       tally.uses++;
     }
+  }
+
+  async #outcome(call: Call, body: Incoming): Promise<Outcome> {
+    for (const deferral of this.#parts.deferrals) {
+      const handled = await deferral.handle(call, body);
+      if (typeof handled === "string") return handled;
+      if (handled) call = handled;
+    }
+    return relay(this.#parts.upstreams, call, body);
   }
 }
 

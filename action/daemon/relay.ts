@@ -22,7 +22,9 @@ export interface Call {
   readonly server: number | undefined;
   readonly row: ProtocolMetrics;
   /** Makes a URL from a server's answer lead through the daemon. */
-  via(url: string, upstream: Upstream): string;
+  readonly via: (url: string, upstream: Upstream) => string;
+  /** The URL of something the daemon itself has. */
+  readonly own: (target: string) => string;
 }
 
 /** What became of a request. */
@@ -47,15 +49,15 @@ export async function relay(upstreams: readonly Upstream[], call: Call, body: In
     miss();
     return "miss";
   }
-  failOpen(call, body);
+  failOpen(call);
   return "failed";
 }
 
 /** The protocol's own answer for the case that no server is of use. */
-export function failOpen({ request, response, client, tool }: Pick<Call, "request" | "response" | "client" | "tool">, body?: Incoming): void {
+export function failOpen({ request, response, client, tool }: Pick<Call, "request" | "response" | "client" | "tool">): void {
   if (response.headersSent) return void response.destroy();
   // Many tools take an answer in the middle of their body for a broken connection.
-  if (body?.kind === "stream") request.resume();
+  if (!request.complete) request.resume();
   sendAnswer(response, client.failOpen(tool.method, tool.path, tool.type));
 }
 

@@ -1,10 +1,15 @@
 import type { Socket } from "node:net";
+import path from "node:path";
+import { Behind } from "./behind.ts";
 import { Budget } from "./budget.ts";
 import { throughProxies } from "../client/exchange.ts";
+import { GithubUploads } from "./github-uploads.ts";
 import { Gate } from "./gate.ts";
 import { Interceptor } from "./interceptor.ts";
 import { Proxy } from "./proxy.ts";
-import type { DaemonSettings, FromWorker, Identity, ToWorker } from "./settings.ts";
+import { SPOOL_BYTES, type DaemonSettings, type FromWorker, type Identity, type ToWorker } from "./settings.ts";
+import { SingleUploads } from "./single-uploads.ts";
+import { Spool } from "./spool.ts";
 import { Tally } from "./tally.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -16,6 +21,7 @@ const REPORT_MS = 250;
 let proxy: Proxy | undefined;
 let upstreams: readonly Upstream[] = [];
 const tally = new Tally();
+const behind = new Behind();
 
 process.on("message", (message: ToWorker, socket?: Socket) => {
   if (message.type === "settings") start(message.settings, message.identity);
@@ -42,24 +48,28 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
     closed: (upstream) => console.log(`${new Date().toISOString()} ${upstream.url} is well again`),
   }));
   const gate = new Gate(settings.secret, settings.intercept?.runtimeToken);
-  proxy = new Proxy({ gate, upstreams, tally });
+  const spoolBytes = settings.spoolBytes ?? SPOOL_BYTES;
+  // A refusal must reach the tool that is refused.
+  const deferring = settings.readOnly || spoolBytes === 0 ? undefined : { spool: new Spool(path.join(settings.stateDir, "spool"), spoolBytes), behind, upstreams };
+  proxy = new Proxy({ gate, upstreams, tally, deferrals: deferring ? [new GithubUploads(deferring), new SingleUploads(deferring)] : [] });
   if (settings.intercept && identity) {
     const interceptor = new Interceptor(proxy, identity, settings.intercept.host, proxies, (header) => gate.knows(header));
     proxy.http.on("connect", (request, socket, head) => interceptor.connect(request, socket, head));
   }
   setInterval(() => void Promise.all(upstreams.map((one) => one.probe())), PROBE_MS);
-  let reported = tally.uses;
+  let reported = "";
   setInterval(() => {
-    if (tally.uses === reported) return;
-    reported = tally.uses;
-    tell({ type: "metrics", metrics: tally.metrics(0) });
+    const state = `${tally.uses} ${behind.unsentBytes}`;
+    if (state === reported) return;
+    reported = state;
+    tell({ type: "metrics", metrics: tally.metrics(behind.unsentBytes) });
   }, REPORT_MS);
   tell({ type: "ready" });
 }
 
-async function drain(_ms: number): Promise<void> {
-  await Promise.resolve();
-  tell({ type: "drained", metrics: tally.metrics(0) });
+async function drain(ms: number): Promise<void> {
+  await behind.drain(ms);
+  tell({ type: "drained", metrics: tally.metrics(behind.unsentBytes) });
 }
 
 function tell(message: FromWorker): void {

@@ -39,8 +39,17 @@ export interface Reading {
   readonly body?: string | Uint8Array;
 }
 
+/** How a tool's uploads, each of them one request, may be taken at once and delivered later. */
+export interface Deferred {
+  /** What a request stores or reads; undefined for one that does neither. */
+  subject(request: ToolRequest): string | undefined;
+  /** What the server says when it has stored one. */
+  readonly answer: ToolAnswer;
+}
+
 export interface ProtocolClient {
   readonly name: string;
+  readonly deferred?: Deferred;
   /** Whether a path (without the prefix of a cache) belongs to this protocol. */
   serves(path: string): boolean;
   purpose(request: ToolRequest): Purpose;

@@ -1,5 +1,7 @@
-import type { Endpoint, ProtocolClient, Purpose, Reading, ToolAnswer, ToolRequest } from "../client.ts";
-import { formatError, formatLookup, HEALTH_PATH, parseLookup } from "./wire.ts";
+import type { Deferred, Endpoint, ProtocolClient, Purpose, Reading, ToolAnswer, ToolRequest } from "../client.ts";
+import { CREATED, formatError, formatLookup, HEALTH_PATH, parseLookup } from "./wire.ts";
+
+const JSON_TYPE = "application/json; charset=utf-8";
 
 /** Variables that make nip use a server. @param endpoint without a token nip sends none */
 export function env(endpoint: Endpoint): Record<string, string> {
@@ -17,7 +19,7 @@ export function env(endpoint: Endpoint): Record<string, string> {
 export function failOpen(method: string, path: string): ToolAnswer & { readonly body: string } {
   const reads = method === "GET" || method === "HEAD";
   const miss = reads && !path.split("?")[0]!.endsWith(HEALTH_PATH);
-  return { status: miss ? 404 : 503, type: "application/json; charset=utf-8", body: miss ? formatError("not found") : formatError("unavailable") };
+  return { status: miss ? 404 : 503, type: JSON_TYPE, body: miss ? formatError("not found") : formatError("unavailable") };
 }
 
 const ARTIFACT = /^(?:\/nip)?\/v1\/artifacts\/[^/]+$/;
@@ -39,4 +41,8 @@ function read(request: ToolRequest, status: number, body: Buffer | undefined, vi
   return url === undefined ? undefined : { result: "hit", body: formatLookup(via(url)) };
 }
 
-export const client: ProtocolClient = { name: "nip", serves: (path) => OURS.test(path), purpose, failOpen, read };
+const SUBJECT = /^(?:\/nip)?\/v1\/(?:artifacts|download)\/([^/]+)(?:\/metadata)?$/;
+
+const deferred: Deferred = { subject: ({ path }) => SUBJECT.exec(path)?.[1], answer: { status: 201, type: JSON_TYPE, body: CREATED } };
+
+export const client: ProtocolClient = { name: "nip", deferred, serves: (path) => OURS.test(path), purpose, failOpen, read };
