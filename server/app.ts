@@ -171,7 +171,10 @@ async function openReadCaches(config: Config, origins: ReadonlyMap<string, BlobS
 
 async function openDirectory(config: Config, name: string, root: string, database: Database): Promise<BlobStore> {
   const store = await openFilesystem({ root, unwrittenBytes: config.memory.unwritten });
-  await assertOwnDirectory(name, root, (candidate) => database.write("secret", { name: `storage:${name}`, candidate, now: Date.now() }));
+  await assertOwnDirectory(name, root, {
+    id: (candidate) => database.write("secret", { name: `storage:${name}`, candidate, now: Date.now() }),
+    inUse: async () => database.read("storeInUse", { store: name }),
+  });
   return store;
 }
 

@@ -10,7 +10,7 @@ import * as uploads from "./operations/uploads.ts";
 import type { Operation } from "./step.ts";
 
 const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
-const { blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob } = blobs;
+const { blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob } = blobs;
 const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { leaseChunks, leaseParts, copyArchive } = archives;
 const { appendAudit, queryAudit, pruneAudit } = audit;
@@ -18,7 +18,7 @@ const { appendAudit, queryAudit, pruneAudit } = audit;
 /** Everything the index can do. Both drivers run these generators; see step.ts. */
 export const operations = {
   getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
-  blobBytes, collectBlobs, listBlobs, knownFiles, moveBlob,
+  blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob,
   reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   leaseChunks, leaseParts, copyArchive,
   appendAudit, queryAudit, pruneAudit,

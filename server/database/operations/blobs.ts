@@ -97,6 +97,11 @@ export function* knownFiles(args: { store: string; names: string[] }): Steps<str
   return known;
 }
 
+/** Whether a storage should hold anything. */
+export function* storeInUse(args: { store: string }): Steps<boolean> {
+  return (yield* first("SELECT id FROM blobs WHERE store = ?1 LIMIT 1", args.store)) !== undefined;
+}
+
 /** Moves a blob's bytes to another place (compaction, a changed inline threshold). False when the row is gone or was moved already. */
 export function* moveBlob(args: { blob: number; from: string | null; store: string | null; name: string | null; bytes: Uint8Array | null }): Steps<boolean> {
   const moved = yield* first(
