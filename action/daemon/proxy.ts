@@ -9,8 +9,9 @@ import { failOpen, relay, type Call, type Outcome } from "./relay.ts";
 import type { Tally } from "./tally.ts";
 import type { Upstream } from "./upstream.ts";
 
-/** A tool may think as long as it likes between requests, but not within one, ms. */
+/** A tool may take its time within a request, and keep its connection: few tools bear that one is closed as they use it again. ms */
 const REQUEST_MS = 30 * 60_000;
+const KEEP_MS = 15 * 60_000;
 
 export interface ProxyParts {
   readonly gate: Gate;
@@ -33,7 +34,7 @@ export class Proxy {
 
   constructor(parts: ProxyParts) {
     this.#parts = parts;
-    this.http = createServer({ requestTimeout: REQUEST_MS, keepAliveTimeout: 60_000 }, (request, response) => this.handle(request, response));
+    this.http = createServer({ requestTimeout: REQUEST_MS, keepAliveTimeout: KEEP_MS }, (request, response) => this.handle(request, response));
   }
 
   /** Answers any request, whatever goes wrong. @returns false when it is not the daemon's, which only an intercepted one may be */

@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 import path from "node:path";
+import { throughProxies } from "../client/exchange.ts";
 import { Behind } from "./behind.ts";
 import { Budget } from "./budget.ts";
-import { throughProxies } from "../client/exchange.ts";
 import { GithubUploads } from "./github-uploads.ts";
 import { Gate } from "./gate.ts";
 import { Interceptor } from "./interceptor.ts";
@@ -54,7 +54,10 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
   proxy = new Proxy({ gate, upstreams, tally, deferrals: deferring ? [new GithubUploads(deferring), new SingleUploads(deferring)] : [] });
   if (settings.intercept && identity) {
     const interceptor = new Interceptor(proxy, identity, settings.intercept.host, proxies, (header) => gate.knows(header));
-    proxy.http.on("connect", (request, socket, head) => interceptor.connect(request, socket, head));
+    proxy.http.on("connect", (request, socket, head) => {
+      tally.uses++;
+      interceptor.connect(request, socket, head);
+    });
   }
   setInterval(() => void Promise.all(upstreams.map((one) => one.probe())), PROBE_MS);
   let reported = "";
