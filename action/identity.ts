@@ -1,7 +1,7 @@
 import { exchange, type Answer } from "./client/exchange.ts";
 import type { Patience } from "./client/patience.ts";
 import { both, modeOf, READ, rightsOf, type Mode, type Rights, type Situation } from "./event.ts";
-import type { Auth, ServerInputs } from "./inputs.ts";
+import type { Auth, ModeInput, ServerInputs } from "./inputs.ts";
 import type { Env, Toolkit } from "./toolkit.ts";
 
 /** Every request here must be answered in this time, ms; a build waits. */
@@ -70,13 +70,13 @@ export async function authenticate(inputs: ServerInputs, situation: Situation, e
   // With several servers no more is promised than all of them give.
   const rights = sessions.map((session) => session.rights).reduce(both);
   if (modeOf(rights) === "off") return off("the credential allows nothing here", dead);
-  return { sessions, mode: modeOf(rights), reason: [reasonFor(first, situation), troubles].filter(Boolean).join("; "), dead, alone: false };
+  return { sessions, mode: modeOf(rights), reason: [reasonFor(first, situation, inputs.mode), troubles].filter(Boolean).join("; "), dead, alone: false };
 }
 
-function reasonFor({ kind, rights }: Session, { event, fork, cacheMode }: Situation): string {
+function reasonFor({ kind, rights }: Session, { event, fork, cacheMode, keyMayWrite }: Situation, mode: ModeInput): string {
   const by: Record<Kind, string> = { oidc: "GitHub's identity of this job", key: "an API key", "runtime-token": "the job's runtime token", "read-key": "the public read key", anonymous: "no credential" };
   if (rights.write) return by[kind];
-  const why = !cacheMode.write ? ", read-only by cache-mode" : fork !== undefined ? `, read-only: ${fork}` : kind === "key" ? `, read-only on ${event}` : "";
+  const why = mode === "read" ? ", read-only by mode" : !cacheMode.write ? ", read-only by cache-mode" : fork !== undefined ? `, read-only: ${fork}` : kind === "key" && !keyMayWrite ? `, read-only on ${event}` : "";
   return by[kind] + why;
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Connection } from "./client/archive.ts";
@@ -47,13 +47,13 @@ export function jobDir(env: Env): string {
 
 /** A job may use the set-up action twice. */
 export function newDaemonDir(stateDir: string): string {
-  return join(stateDir, DAEMON + randomBytes(6).toString("hex"));
+  return mkdtempSync(join(stateDir, DAEMON));
 }
 
 /** Removes what the job kept, but not what another use of the action still needs. */
 export function removeJobDir(stateDir: string, daemon: string | undefined): void {
   if (daemon !== undefined) rmSync(daemon, { recursive: true, force: true });
-  const others = readdirSync(stateDir).some((name) => name.startsWith(DAEMON));
+  const others = existsSync(stateDir) && readdirSync(stateDir).some((name) => name.startsWith(DAEMON));
   if (!others) rmSync(stateDir, { recursive: true, force: true });
 }
 
