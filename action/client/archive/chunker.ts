@@ -5,7 +5,7 @@ import { FILE, type Member } from "./members.ts";
  * it is known before anything is read, and a file that is rewritten moves no boundary of its neighbours. Large files are cut
  * by content (FastCDC) within segments of a fixed size, so that they can be read in parallel and in bounded memory.
  */
-const PACK = 32 * 1024;
+const PACK = 16 * 1024;
 const LEAST_PACK = PACK / 4;
 const MOST_PACK = PACK * 3;
 /** Files from here on are cut by content. */
