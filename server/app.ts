@@ -86,7 +86,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     onEvict: (entry, reason) => metrics.evicted(entry.cache, reason, entry.size),
     onError: (error) => log.error("background work failed; it is tried again", { cause: String((error as Error).stack ?? error) }),
   });
-  metrics.watch(core);
+  metrics.watch(core, (storage) => placement.failing(storage));
   const identity = await openIdentity(config, database);
   const signer = new Signer(await sharedSecret(database, "url-signing"));
   const audit = new RequestAudit(core.journal);

@@ -90,7 +90,7 @@ export class Metrics implements Meter {
   }
 
   /** Gauges read from the core at each scrape; all processes see the same, so they are not added up. */
-  watch(core: Core): void {
+  watch(core: Core, failing: (storage: string) => boolean): void {
     const gauge = (name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => Promise<void>, aggregator: "max" | "min" = "max") =>
       new Gauge({ name, help, labelNames, aggregator, registers: [this.registry], async collect() { this.reset(); await collect(this).catch(() => {}); } });
     gauge("stowhouse_cache_bytes", "Bytes of entries, and of uploads not committed yet.", ["cache", "keyspace", "trusted"], async (g) => {
@@ -110,6 +110,9 @@ export class Metrics implements Meter {
         const capacity = await store.capacity().catch(() => undefined);
         if (capacity) g.labels(name).set(capacity.free);
       }
+    });
+    gauge("stowhouse_storage_failing", "Whether new blobs go round a storage because it failed a short while ago.", ["storage"], async (g) => {
+      for (const name of core.stores.keys()) g.labels(name).set(failing(name) ? 1 : 0);
     });
     gauge("stowhouse_database_up", "Whether the database answers.", [], async (g) => {
       g.set(await core.database.ping().then(() => 1, () => 0));

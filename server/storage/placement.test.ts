@@ -125,11 +125,13 @@ describe("placement over real storages", () => {
   });
 
   test("a storage that can't begin a blob is passed over, and tried again after the cool-down", async () => {
-    const placement = new StoragePlacement(stores, spread("in-order"), { coolDown: 50 });
+    const placement = new StoragePlacement(stores, spread("in-order"), { coolDown: 500 });
     await fs.rename(path.join(root, "a", "tmp"), path.join(root, "a", "gone"));
     expect([await put(placement), await put(placement)]).toEqual(["b", "b"]);
+    expect([placement.failing("a"), placement.failing("b")]).toEqual([true, false]);
     await fs.rename(path.join(root, "a", "gone"), path.join(root, "a", "tmp"));
-    await expect.poll(() => put(placement)).toBe("a");
+    await expect.poll(() => put(placement), { timeout: 5_000 }).toBe("a");
+    expect(placement.failing("a")).toBe(false);
   });
 
   test("a storage that fails at the commit is avoided by the next blobs", async () => {

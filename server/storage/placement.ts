@@ -110,6 +110,11 @@ export class StoragePlacement {
     throw failure;
   }
 
+  /** Whether a storage failed a short while ago, and new blobs therefore go round it. */
+  failing(name: string): boolean {
+    return performance.now() - this.#healthOf(name).failedAt < this.#coolDown;
+  }
+
   async #look(name: string, weight: number): Promise<Candidate> {
     const health = this.#healthOf(name);
     const now = performance.now();
@@ -118,7 +123,7 @@ export class StoragePlacement {
       health.capacity = this.store(name).capacity();
     }
     const capacity = await health.capacity.catch(() => void this.#failed(name));
-    const failing = performance.now() - health.failedAt < this.#coolDown;
+    const failing = this.failing(name);
     if (!capacity) return { name, weight, used: 0, full: false, failing };
     const floor = Math.min(this.#floor, capacity.total * 0.02);
     return { name, weight, used: 1 - capacity.free / capacity.total, full: capacity.free < floor, failing };
