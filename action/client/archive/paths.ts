@@ -28,8 +28,7 @@ export function rootPath(name: string, { workspace, home }: Places): string {
   const sign = name.slice(0, 2);
   const base = sign === "." || sign === "./" ? workspace : sign === "~" || sign === "~/" ? home : undefined;
   const steps = (base === undefined ? name.slice(parse(name).root.length) : name.slice(2)).split("/");
-  const whole = base === undefined ? name : name.slice(2);
-  if (name.includes("\0") || (whole !== "" && steps.some((step) => step === "" || step === "." || step === ".." || (sep === "\\" && step.includes("\\"))))) {
+  if (name.includes("\0") || (name !== "." && name !== "~" && steps.some((step) => step === "" || step === "." || step === ".." || (sep === "\\" && step.includes("\\"))))) {
     throw new PathError(`the archive names a path that leads elsewhere: ${JSON.stringify(name)}`);
   }
   if (base !== undefined) return join(base, ...steps);
@@ -46,6 +45,17 @@ export function literalBase(pattern: string, { workspace, home }: Places): strin
   const steps = absolute.slice(root.length).split(sep);
   const wild = steps.findIndex((step) => /[*?[\]{}]/.test(step));
   return join(root, ...steps.slice(0, wild < 0 ? undefined : wild));
+}
+
+// eslint-disable-next-line no-control-regex
+const NOT_ON_WINDOWS = /[\u0000-\u001f<>:"|?*\\]|[ .](?:\/|$)|(?:^|\/)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.[^/]*)?(?:\/|$)/i;
+
+/**
+ * Windows takes some names for others: a backslash for a slash, a colon for a stream, a reserved one for a device.
+ * @throws PathError for a member that would not be where it is called
+ */
+export function assertName(path: string, windows = sep === "\\"): void {
+  if (windows && NOT_ON_WINDOWS.test(path)) throw new PathError(`Windows can't hold a file called ${JSON.stringify(path)}`);
 }
 
 /** The rest of a path in a directory (empty for the directory itself), or undefined when it is not in it. */

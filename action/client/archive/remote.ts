@@ -23,7 +23,7 @@ export class RemoteError extends Error {
 
 /** A build must not wait for a server that is not well: 5 s in all. */
 const LOOKUP: Patience = { connect: 2_000, answer: 2_500, stall: 2_500 };
-const TRANSFER: Patience = { connect: 2_000, answer: 4_500, stall: 4_500 };
+const TRANSFER: Patience = { connect: 2_000, answer: 4_000, stall: 4_000 };
 const MESSAGE_LIMIT = 1024 * 1024;
 const ATTEMPTS = 3;
 

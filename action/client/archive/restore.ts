@@ -5,7 +5,7 @@ import { Crew } from "./crew.ts";
 import { inflate } from "./frames.ts";
 import { FILE } from "./members.ts";
 import { pool, type Prepared } from "./options.ts";
-import { assertNoDetour, literalBase, PathError, rootPath, within } from "./paths.ts";
+import { assertName, assertNoDetour, literalBase, PathError, rootPath, within } from "./paths.ts";
 import type { Remote } from "./remote.ts";
 import type { FrameOrder, FrameReport, Write } from "./restore-worker.ts";
 import { Staging, timeOf } from "./staging.ts";
@@ -29,6 +29,7 @@ export async function restore(remote: Remote, found: Found, options: Prepared): 
   const archive = await readHead(remote, found);
   const { manifest, content } = archive;
   const targets = manifest.roots.map(({ name }) => allowed(rootPath(name, options.places), options));
+  for (const { path } of content.members) assertName(path);
   const staging = new Staging(content.members, targets);
   try {
     await fill(remote, found, archive, staging, options);
