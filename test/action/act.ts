@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly issuer?: FakeIssuer;
   /** What the runner forces on every JavaScript action, whatever GITHUB_ENV says. */
   readonly forced?: Readonly<Record<string, string>>;
+  /** Other actions, `owner/name@ref`, and the directories they lie in. */
+  readonly actions?: Readonly<Record<string, string>>;
   readonly patience?: number;
 }
 
@@ -88,6 +90,7 @@ export class Machine {
     const args = [
       name, "--eventpath", event, "--actor", actor, "--platform", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server", "--workflows", workflow,
       "--local-repository", `stowhouse/stowhouse@v1=${this.#action}`,
+      ...Object.entries(options.actions ?? {}).flatMap(([action, directory]) => ["--local-repository", `${action}=${directory}`]),
       ...Object.entries(env).flatMap(([key, value]) => ["--env", `${key}=${value}`]),
       ...Object.entries(options.secrets ?? {}).flatMap(([key, value]) => ["--secret", `${key}=${value}`]),
     ];
