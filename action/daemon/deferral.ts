@@ -41,7 +41,9 @@ export async function send(upstream: Upstream, parcel: Parcel, row: ProtocolMetr
       row.bytesOut += size;
       return accepts(text) ? "done" : "refused";
     }
-    return answer.status >= 500 || answer.status === 429 || answer.status === 401 ? "again" : "refused";
+    // An expired token may be renewed before the job ends.
+    if (answer.status === 401) return "away";
+    return answer.status >= 500 || answer.status === 429 ? "again" : "refused";
   }
   return "away";
 }

@@ -7,7 +7,7 @@ import { startControl } from "./control-server.ts";
 import { Keeper } from "./keeper.ts";
 import { push } from "./push.ts";
 import { IDLE_MS, INTERCEPTED_HOST, type DaemonSettings } from "./settings.ts";
-import { writeState } from "./state.ts";
+import { clearState, writeState } from "./state.ts";
 
 /**
  * The process that lives as long as the job: it owns the listening socket, so that no connection is refused while the worker
@@ -49,6 +49,7 @@ async function run(settings: DaemonSettings): Promise<Started> {
     stop: async (drainMs) => {
       server.close();
       const metrics = await keeper.stop(drainMs);
+      clearState(settings.stateDir);
       if (settings.push) await push(settings.push, metrics);
       setTimeout(() => process.exit(0), 50);
       return metrics;
@@ -58,7 +59,10 @@ async function run(settings: DaemonSettings): Promise<Started> {
   // A job that never comes to its post step must not leave a process behind.
   const idleMs = settings.idleMs ?? IDLE_MS;
   setInterval(() => {
-    if (Date.now() - keeper.lastUse > idleMs) void keeper.stop(0).finally(() => process.exit(0));
+    if (Date.now() - keeper.lastUse > idleMs) void keeper.stop(0).finally(() => {
+      clearState(settings.stateDir);
+      process.exit(0);
+    });
   }, Math.min(idleMs / 4, 60_000));
 
   const { address, port } = server.address() as AddressInfo;

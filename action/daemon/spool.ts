@@ -7,7 +7,7 @@ const READ_SIZE = 256 * 1024;
 /** Bodies that wait on disk, never more than `limit` bytes of them. */
 export class Spool {
   readonly #directory: string;
-  readonly #limit: number;
+  #limit: number;
   #used = 0;
   #number = 0;
 
@@ -46,6 +46,8 @@ export class Spool {
       }
     } catch (error) {
       await drop();
+      // A full disk is not tried again: what comes goes straight to the server.
+      if (["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "")) this.#limit = 0;
       throw error;
     }
     return new Spooled(file, size, drop);

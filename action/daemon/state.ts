@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 /** What control needs to find a running daemon; only its own user can read it. */
@@ -21,6 +21,17 @@ export function writeState(stateDir: string, state: DaemonState): void {
   const file = path.join(stateDir, FILE);
   writeFileSync(`${file}.new`, JSON.stringify(state), { mode: 0o600 });
   renameSync(`${file}.new`, file);
+}
+
+/** Where uploads wait. */
+export function spoolOf(stateDir: string): string {
+  return path.join(stateDir, "spool");
+}
+
+/** Forgets the daemon and what it had not delivered. */
+export function clearState(stateDir: string): void {
+  rmSync(path.join(stateDir, FILE), { force: true });
+  rmSync(spoolOf(stateDir), { recursive: true, force: true });
 }
 
 /** Undefined when no daemon was started with this directory. */

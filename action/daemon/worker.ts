@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import path from "node:path";
 import { throughProxies } from "../client/exchange.ts";
 import { Behind } from "./behind.ts";
 import { Budget } from "./budget.ts";
@@ -10,6 +9,7 @@ import { Proxy } from "./proxy.ts";
 import { SPOOL_BYTES, type DaemonSettings, type FromWorker, type Identity, type ToWorker } from "./settings.ts";
 import { SingleUploads } from "./single-uploads.ts";
 import { Spool } from "./spool.ts";
+import { spoolOf } from "./state.ts";
 import { Tally } from "./tally.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -50,7 +50,7 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
   const gate = new Gate(settings.secret, settings.intercept?.runtimeToken);
   const spoolBytes = settings.spoolBytes ?? SPOOL_BYTES;
   // A refusal must reach the tool that is refused.
-  const deferring = settings.readOnly || spoolBytes === 0 ? undefined : { spool: new Spool(path.join(settings.stateDir, "spool"), spoolBytes), behind, upstreams };
+  const deferring = settings.readOnly || spoolBytes === 0 ? undefined : { spool: new Spool(spoolOf(settings.stateDir), spoolBytes), behind, upstreams };
   proxy = new Proxy({ gate, upstreams, tally, deferrals: deferring ? [new GithubUploads(deferring), new SingleUploads(deferring)] : [] });
   if (settings.intercept && identity) {
     const interceptor = new Interceptor(proxy, identity, settings.intercept.host, proxies, (header) => gate.knows(header));

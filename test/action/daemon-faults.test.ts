@@ -53,7 +53,8 @@ async function job(url: string, name: string, midway: () => void = () => {}) {
     const objects = [object, await compiler.compile("two"), await compiler.compile("three")];
     const ms = performance.now() - began;
     if (restored.value !== undefined) expect(tool.read("deps/big.bin").equals(body)).toBe(true);
-    return { restored, saved, again, ms, objects };
+    const waited = (await daemon.stop(0)).perProtocol.reduce((sum, row) => sum + row.msWaited, 0);
+    return { restored, saved, again, ms, waited, objects };
   } finally {
     await compiler.end();
     tool.remove();
@@ -72,8 +73,10 @@ describe("a job stays green and loses no more than seconds when the server", () 
   const check = (done: Awaited<ReturnType<typeof job>>) => {
     expect(done.objects.every(({ length }) => length > 0)).toBe(true);
     for (const one of [done.restored, done.saved, done.again]) expect(one.error).toBeUndefined();
+    // The tools' own reaction counts as well; what the daemon let them wait is free of the machine's moods.
     expect(done.ms - well).toBeLessThan(MAY_LOSE);
-    console.log(`lost ${Math.round(done.ms - well)} ms`);
+    expect(done.waited).toBeLessThan(MAY_LOSE);
+    console.log(`lost ${Math.round(done.ms - well)} ms, of them ${done.waited} ms in the daemon`);
   };
 
   test.each(Object.entries(FAULTS))("%s", async (name, fault) => {

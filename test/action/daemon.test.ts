@@ -65,12 +65,13 @@ describe("the daemon", () => {
     expect(statSync(path.join(daemon.stateDir, "daemon.json")).mode & 0o777).toBe(0o600);
     // Connections of their own: one that a worker had is cut when it dies.
     const headers = { authorization: `Bearer ${daemon.secret}`, connection: "close" };
-    const post = () => fetch(`${daemon!.url}/v1/artifacts/renewed`, { method: "POST", headers, body: form() });
     const get = () => fetch(`${daemon!.url}/v1/artifacts/renewed`, { headers });
-    expect((await post()).status).toBe(503);
+    const posted = await fetch(`${daemon.url}/v1/artifacts/renewed`, { method: "POST", headers, body: form() });
+    expect([posted.status, (await get()).status]).toEqual([201, 404]);
     expect(await renewToken(daemon.stateDir, server.writeKey)).toBe(true);
     expect(await renewToken(daemon.stateDir, server.writeKey, "http://elsewhere")).toBe(false);
-    expect((await post()).status).toBe(201);
+    // What was acknowledged before is delivered with the new token.
+    await expect.poll(async () => (await get()).status, { timeout: 10_000 }).toBe(200);
     expect(await (await get()).json()).toEqual({ downloadUrl: "/v1/download/renewed" });
     await daemon.killWorker();
     expect((await get()).status).toBe(200);
@@ -94,6 +95,14 @@ describe("the daemon", () => {
     expect((await warm.stats()).hits).toBeGreaterThanOrEqual(names.length - 4);
     await warm.end();
     expect((await stop()).restarts).toBe(4);
+  });
+
+  test("leaves no worker behind when it is killed itself, and stopping it then is no error", async () => {
+    const { url, pid, stop } = await started();
+    expect((await lookup(url, {})).status).toBe(401);
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => fetch(url, { headers: { connection: "close" } }).then(() => "there", () => "gone"), { timeout: 5_000 }).toBe("gone");
+    expect((await stop()).perProtocol).toEqual([]);
   });
 
   test("ends by itself when nobody uses it, and stopping it again is no error", async () => {
