@@ -59,7 +59,7 @@ export async function postgresS3(): Promise<Place> {
   };
 }
 
-/** Bytes written without a sync just before the cut: were they there afterwards, it would be no cut. */
+/** Written without a sync, when nobody syncs any more: were its bytes there after the cut, it would be no cut. */
 const UNSYNCED = "unsynced";
 
 /**
@@ -80,8 +80,8 @@ export async function powerCut(): Promise<Place> {
     server: serverOf(0),
     open,
     cut: async (server, round) => {
-      await writeFile(path.join(mountOf(round - 1), UNSYNCED), Buffer.alloc(100_000, "x"));
       await freeze(server);
+      await writeFile(path.join(mountOf(round - 1), UNSYNCED), Buffer.alloc(100_000, "x"));
       await run("cp", ["--sparse=always", imageOf(round - 1), imageOf(round)]);
       await server.kill("SIGKILL");
       await mounted.unmount();
