@@ -2,7 +2,7 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { FormatError } from "./varint.ts";
 
 /** What a frame inflates to when there is enough for it, bytes: large frames compress and inflate best (archive.md §3). */
-export const FRAME = 1024 * 1024;
+export const FRAME = 2 * 1024 * 1024;
 
 const OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 } };
 

@@ -80,13 +80,11 @@ it("a pull request's writer changes nothing that main restores, whatever it save
   const contents = fill(join(dir, "main"), 7);
   const pull = await server.key({ permission: "write", scope: "team:pull", reads: ["team:pull", "local:main"] });
   const options = { key: "shared", version: "v", paths: ["tree"], root: join(dir, "main"), deadlineMs: 20_000 };
-  // The pull request is first: main finds its chunks and builds on them.
+  // The pull request is first: its frames hold chunks of main's, and one that is not.
   writeFileSync(join(dir, "main/tree/f0"), "poison");
   expect(await saveArchive({ url: server.url, token: pull }, { ...options, stateDir: join(dir, "p") })).toMatchObject({ status: "saved" });
   writeFileSync(join(dir, "main/tree/f0"), contents.get("f0")!);
-  const main = await saveArchive({ url: server.url, token: server.write }, { ...options, stateDir: join(dir, "m") });
-  expect(main).toMatchObject({ status: "saved" });
-  expect(main.bytesSent).toBeLessThan(400_000);
+  expect(await saveArchive({ url: server.url, token: server.write }, { ...options, stateDir: join(dir, "m") })).toMatchObject({ status: "saved" });
   for (const [name, token, first] of [["to-main", server.read, contents.get("f0")!], ["to-pull", pull, Buffer.from("poison")]] as const) {
     mkdirSync(join(dir, name));
     expect(await restoreArchive({ url: server.url, token }, { ...options, root: join(dir, name), stateDir: join(dir, "none"), restoreKeys: [] })).toMatchObject({ status: "hit" });
