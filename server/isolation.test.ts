@@ -1,10 +1,11 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { startApp, type TestApp } from "../test/fixtures/app.ts";
+import { frame, manifestOf, records, startArchive } from "../test/fixtures/archive.ts";
 import { AUDIENCE, pullClaims, startIssuer, type FakeIssuer } from "../test/fixtures/issuer.ts";
 import { form } from "../test/fixtures/nip.ts";
-import { bodyPath } from "./protocols/archive/wire.ts";
+import { blobsPath, bodyPath, commitPath } from "./protocols/archive/wire.ts";
 import { protocols } from "./protocols/index.ts";
 
 /** One holder of a credential, and what the rules say it reads and writes; the server is not asked. */
@@ -292,4 +293,24 @@ describe.each([{ front: true }, { front: false }])("credentials are isolated, wi
       }
     }
   });
+});
+
+test("a chunk that somebody knows opens no frame with a chunk of others", async () => {
+  const server = await startArchive();
+  onTestFinished(() => server.stop());
+  const scoped = (scope: string) => server.key({ permission: "write", scope });
+  const [victim, attacker] = [await scoped("team:victim"), await scoped("team:attacker")];
+  // A file everybody has, packed together with one that nobody else may see.
+  const [known, secret] = [randomBytes(5_000), randomBytes(5_000)];
+  const theirs = frame(known, secret);
+  await server.save(victim, "build", [theirs]);
+  const upload = await server.reserve(attacker, "build");
+  expect(await server.have(attacker, upload, [known, known])).toEqual([undefined, undefined]);
+  await server.post(blobsPath(upload), attacker, records([]));
+  // Nor does the name of the frame itself.
+  const answer = await server.post(commitPath(upload), attacker, manifestOf([theirs]));
+  expect(await answer.json()).toEqual({ missing: [theirs.piece.digest] });
+  // Who holds all of it need not send it again.
+  const own = await server.reserve(attacker, "all of it");
+  expect(await server.have(attacker, own, [secret, known])).toMatchObject([{ frame: theirs.piece }, { frame: theirs.piece }]);
 });

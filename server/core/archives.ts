@@ -15,8 +15,8 @@ import type { UploadLimits } from "./uploads.ts";
 export const ARCHIVES: Keyspace = { name: "archive", maxKeyLength: 3 * 512 };
 
 /**
- * What archives share. Chunks that were verified belong to all scopes of a cache, as content-addressed entries do; any
- * other blob is shared only with who can read an archive that holds it.
+ * What archives share. A frame whose chunks were verified belongs to all scopes of a cache that can name every one of them, as
+ * content-addressed entries do; any other blob is shared only with who can read an archive that holds it.
  */
 export class Archives {
   readonly #database: Database;
@@ -35,9 +35,12 @@ export class Archives {
     this.#limits = parts.limits;
   }
 
-  /** Where chunks are. Their frames are parts of the upload from now on. @throws uploadGone, tooLarge, writeFailure */
-  async find(upload: Upload, ids: readonly Uint8Array[]): Promise<readonly ChunkPlace[]> {
-    return (await this.#lease(this.#database.write("leaseChunks", { ...this.#bounds(upload), ids }))).places;
+  /**
+   * Where chunks are, as far as the grant may have the whole frames: it reads them, or has named all that they hold. Those
+   * frames are parts of the upload from now on. @throws uploadGone, tooLarge, writeFailure
+   */
+  async find(grant: Grant, upload: Upload, ids: readonly Uint8Array[]): Promise<readonly ChunkPlace[]> {
+    return (await this.#lease(this.#database.write("leaseChunks", { ...this.#bounds(upload), ids, keyspace: ARCHIVES.name, scopes: grant.read }))).places;
   }
 
   /**

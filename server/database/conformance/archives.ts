@@ -23,7 +23,8 @@ export function archives(get: () => Subject): void {
     const archive = (cache: string, key: string, more = {}) => named(cache, key, { keyspace: "archive", ...more });
     const part = (upload: { id: string }, name: string, blob: ReturnType<typeof inline>, frame?: FrameContent) =>
       db().write("addPart", { id: upload.id, name, position: 0, blob, now: 1_000, expires: 5_000, maxParts: MAX, content: frame });
-    const find = async (upload: { id: string }, texts: readonly string[], maxParts = MAX) => db().write("leaseChunks", { upload: upload.id, ids: texts.map(id), now: 1_000, expires: 5_000, maxParts });
+    const find = async (upload: { id: string }, texts: readonly string[], maxParts = MAX, scopes = [scope]) =>
+      db().write("leaseChunks", { upload: upload.id, ids: texts.map(id), keyspace: "archive", scopes, now: 1_000, expires: 5_000, maxParts });
     const complete = (upload: { id: string }, digests: readonly string[], scopes: readonly string[] = [scope]) =>
       db().write("leaseParts", { upload: upload.id, digests, keyspace: "archive", scopes, now: 1_000, expires: 5_000, maxParts: MAX });
     const copy = (cache: string, key: string, digest: string, scopes: readonly string[] = [scope], more = {}) =>
@@ -54,6 +55,39 @@ export function archives(get: () => Subject): void {
         { id: id("two").toString("hex"), digest: second.digest, start: 4, length: 3, raw: 7 },
       ]);
       expect((await db().read("uploadParts", { id: upload.id })).map(({ name }) => name).toSorted()).toEqual([first.digest, second.digest].toSorted());
+      await expectSound(get());
+    });
+
+    test("a frame is offered to other scopes only when all of its chunks are named, and never its neighbours for one of them", async () => {
+      const cache = newCache();
+      await saved(cache, "a", inline("a frame"), content("public", "secret", "more"));
+      let serial = 0;
+      const asked = async (scopes: string[], own: string, ...texts: string[]) => {
+        const upload = await reserve(db(), archive(cache, `b${++serial}`, { scope: own }), { expires: 5_000 });
+        const found = await find(upload, texts, MAX, scopes);
+        return found.status === "leased" ? [found.places.length, (await db().read("uploadParts", { id: upload.id })).length] : found.status;
+      };
+      expect(await asked(["team:x"], "team:x", "public")).toEqual([0, 0]);
+      expect(await asked([], "team:x", "public")).toEqual([0, 0]);
+      expect(await asked(["team:x"], "team:x", "public", "more")).toEqual([0, 0]);
+      // Naming one of them very often does not fill the frame.
+      expect(await asked(["team:x"], "team:x", ...Array.from({ length: 600 }, () => "public"))).toEqual([0, 0]);
+      expect(await asked(["team:x"], "team:x", "more", "public", "secret")).toEqual([3, 1]);
+      // Who reads the archive has the neighbours anyway; so has its own scope.
+      expect(await asked(["team:y", scope], "team:y", "public")).toEqual([1, 1]);
+      expect(await asked([], scope, "public")).toEqual([1, 1]);
+      await expectSound(get());
+    });
+
+    test("a frame that was sent but not committed yet is offered to uploads of its own scope alone", async () => {
+      const cache = newCache();
+      const first = await reserve(db(), archive(cache, "a"), { expires: 5_000 });
+      await part(first, "frame", inline("pending frame"), content("one", "two"));
+      const places = async (own: string) => {
+        const found = await find(await reserve(db(), archive(cache, `b ${own}`, { scope: own }), { expires: 5_000 }), ["one"], MAX, []);
+        return found.status === "leased" && found.places.length;
+      };
+      expect([await places(scope), await places("team:x")]).toEqual([1, 0]);
       await expectSound(get());
     });
 

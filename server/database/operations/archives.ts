@@ -15,15 +15,43 @@ interface Lease {
 
 type Leased<T> = { readonly status: "gone" | "full" } | ({ readonly status: "leased" } & T);
 
+/** @param args.scopes what the upload's writer reads, beside the upload's own scope */
+type Find = Lease & { readonly ids: readonly Uint8Array[]; readonly keyspace: string; readonly scopes: readonly string[] };
+
 /** Finds chunks and makes the frames that hold them parts of the upload, so that none of them is collected before it ends. */
-export function* leaseChunks(args: Lease & { ids: readonly Uint8Array[] }, slot: number): Steps<Leased<{ places: ChunkPlace[] }>> {
+export function* leaseChunks(args: Find, slot: number): Steps<Leased<{ places: ChunkPlace[] }>> {
   const upload = yield* lock(args);
   if (!upload) return { status: "gone" };
-  const places = yield* findChunks(upload.cache, args.ids);
+  const found = yield* findChunks(upload.cache, args.ids);
+  const open = yield* openFrames(args, upload, found);
+  const places = found.filter(({ blob }) => open.has(blob));
   const frames = new Map(places.map((place) => [place.digest, { id: place.blob, digest: place.digest, size: place.size }]));
   const taken = yield* take(args, upload, [...frames.values()], slot);
   if (!taken) return { status: "full" };
   return { status: "leased", places: places.filter(({ digest }) => taken.has(digest)) };
+}
+
+/**
+ * Frames that the writer may have. One goes out whole, with the neighbours of the chunk that was asked for; so all of its
+ * bytes must be chunks that the writer has named, or it must be in an archive or an upload of a scope that the writer reads.
+ */
+function* openFrames(args: Find, upload: Locked, found: readonly ChunkPlace[]): Steps<Set<number>> {
+  const named = new Map<number, number>();
+  // A chunk that is named twice is still one chunk.
+  for (const { blob, length } of new Map(found.map((place) => [Buffer.from(place.id).toString("latin1"), place])).values()) named.set(blob, (named.get(blob) ?? 0) + length);
+  const open = new Set(found.filter(({ blob, raw }) => named.get(blob) === raw).map(({ blob }) => blob));
+  const scopes = [upload.scope, ...args.scopes];
+  for (const batch of batches([...named.keys()].filter((blob) => !open.has(blob)))) {
+    const rows = yield* all(
+      `SELECT b.id FROM blobs b WHERE b.id IN (${placeholders(5)}) AND (` +
+        `EXISTS (SELECT 1 FROM entry_parts p JOIN entries e ON e.id = p.entry WHERE p.blob = b.id AND e.cache = ?1 AND e.keyspace = ?2 AND (e.expires IS NULL OR e.expires > ?3) ` +
+        `AND e.scope IN (${placeholders(5 + BATCH, scopes.length)})) ` +
+        "OR EXISTS (SELECT 1 FROM upload_parts p JOIN uploads u ON u.id = p.upload WHERE p.blob = b.id AND u.cache = ?1 AND u.keyspace = ?2 AND u.scope = ?4))",
+      upload.cache, args.keyspace, args.now, upload.scope, ...batch, ...scopes,
+    );
+    for (const row of rows) open.add(row["id"] as number);
+  }
+  return open;
 }
 
 /**
@@ -48,10 +76,16 @@ export function* leaseParts(args: Lease & { digests: readonly string[]; keyspace
   return { status: "leased", missing: wanted.filter((digest) => !taken.has(digest)) };
 }
 
+interface Locked {
+  readonly cache: string;
+  readonly scope: string;
+  readonly trusted: boolean;
+}
+
 /** Prolongs the upload. The update is also the lock that orders this against commit and abort. */
-function* lock(args: Lease): Steps<{ cache: string; trusted: boolean } | undefined> {
-  const row = yield* first("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 RETURNING cache, trusted", args.upload, args.expires, args.now);
-  return row && { cache: row["cache"] as string, trusted: row["trusted"] === 1 };
+function* lock(args: Lease): Steps<Locked | undefined> {
+  const row = yield* first("UPDATE uploads SET expires = ?2 WHERE id = ?1 AND expires > ?3 RETURNING cache, scope, trusted", args.upload, args.expires, args.now);
+  return row && { cache: row["cache"] as string, scope: row["scope"] as string, trusted: row["trusted"] === 1 };
 }
 
 function* partNames(upload: string): Steps<Set<string>> {

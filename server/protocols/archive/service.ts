@@ -69,8 +69,8 @@ export class ArchiveService {
   }
 
   async have(request: FastifyRequest<{ Params: { id: string } }>, ids: readonly Buffer[]): Promise<(KnownChunk | undefined)[]> {
-    const { upload } = await this.upload(request);
-    const places = await this.#context.core.archives.find(upload, ids);
+    const { upload, grant } = await this.upload(request);
+    const places = await this.#context.core.archives.find(grant, upload, ids);
     const known = new Map(places.map(({ id, digest, size, raw, start, length }) => [Buffer.from(id).toString("latin1"), { frame: { digest, size, raw }, start, length }]));
     return ids.map((id) => known.get(id.toString("latin1")));
   }
