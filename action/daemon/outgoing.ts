@@ -6,6 +6,9 @@ import type { Answer } from "../client/exchange.ts";
 /** Connection-level headers, which are each connection's own. */
 const HOP = new Set(["connection", "keep-alive", "transfer-encoding", "trailer", "upgrade", "proxy-authenticate"]);
 
+/** How far the server's side may be ahead of the tool's, bytes: waiting for every piece would halve the speed. */
+const AHEAD = 2 * 1024 * 1024;
+
 /** What a server sent is not what it should be. */
 export class Broken extends Error {}
 
@@ -63,7 +66,7 @@ export async function stream(answer: Answer, response: ServerResponse, moved: (b
 async function write(response: ServerResponse, answer: Answer, chunk: Buffer): Promise<void> {
   if (response.destroyed) throw new Broken("the tool has gone");
   if (!response.headersSent) response.writeHead(answer.status, headersOf(answer.headers));
-  if (response.write(chunk)) return;
+  if (response.write(chunk) || response.writableLength < AHEAD) return;
   await new Promise<void>((resolve) => {
     const settle = () => {
       response.off("drain", settle).off("close", settle);

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { jobMetrics, renewToken } from "../../action/daemon/control.ts";
+import { open } from "../../action/daemon/tunnel.ts";
 import { env } from "../../server/protocols/github-actions/client.ts";
 import { startTestDaemon, type TestDaemon } from "../fixtures/daemon.ts";
 import { SccacheJob } from "../fixtures/sccache.ts";
@@ -76,6 +78,18 @@ describe("the daemon", () => {
     await daemon.killWorker();
     expect((await get()).status).toBe(200);
     expect((await daemon.stop()).restarts).toBe(1);
+  });
+
+  test("on other addresses than loopback wants the secret in the path, and tunnels for nobody without it", async () => {
+    const { url, secret } = await started({ listen: "0.0.0.0:0", intercept: { runtimeToken: "t" } });
+    expect((await lookup(url, { authorization: `Bearer ${secret}` })).status).toBe(200);
+    const outside = Object.values(networkInterfaces()).flat().find((one) => one?.family === "IPv4" && !one.internal)?.address;
+    // A machine without a network has nobody to refuse.
+    if (outside === undefined) return;
+    const there = url.replace("127.0.0.1", outside);
+    expect([(await lookup(there, { authorization: `Bearer ${secret}` })).status, (await lookup(`${there}/s/${secret}`, {})).status]).toEqual([401, 200]);
+    const through = (login: string) => open({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, { httpsProxy: there.replace("//", `//${login}`) }).then((socket) => (socket.destroy(), "open"), (error: Error) => error.message);
+    expect([await through(""), await through(`any:${secret}@`)]).toEqual([expect.stringContaining("407"), "open"]);
   });
 
   test("kill -9 of the worker in mid-build leaves the build green, and what it did stays cached", async () => {
