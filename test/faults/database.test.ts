@@ -62,7 +62,7 @@ test("PostgreSQL is away for a while: readiness says so, and clients learn it at
 test("PostgreSQL hangs: the connection stays and nothing comes", async () => {
   await endures("hang", trial(), async () => {
     const toxic = await proxy.addToxic({ type: "timeout", attributes: { timeout: 0 } });
-    await setTimeout(12_000);
+    await setTimeout(7_000);
     await proxy.removeToxic(toxic);
   });
 });

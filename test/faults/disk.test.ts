@@ -87,7 +87,7 @@ test("now and then a write fails, with EIO or a full disk", async () => {
   const samples = await endures("EIO and ENOSPC in some writes", trial(), async () => {
     for (const fault of ["pwrite64:error=EIO:when=2+3", "pwrite64:error=ENOSPC:when=3+4", "rename:error=EIO:when=1+2", "openat:error=EIO:when=3+5", "ftruncate:error=EIO"]) {
       const injected = await inject(server.pid, fault);
-      await setTimeout(1_200);
+      await setTimeout(800);
       await injected.stop();
     }
   });
