@@ -80,7 +80,7 @@ ${after?.(key) ?? ""}`, { secrets: { KEY: server.writeKey }, env: { TREE: tree }
 
 const green = (ran: Ran) => expect(ran.exit, ran.log).toBe(0);
 
-describe.each(Object.entries(STYLES))("%s", (name, style) => {
+describe.concurrent.each(Object.entries(STYLES))("%s", (name, style) => {
   const prefix = `deps-${Object.keys(STYLES).indexOf(name)}`;
   const scoped: Style = { ...style, before: (key) => style.before(key).replaceAll("deps- }", `${prefix}- }`) };
   const outputs = (hit: string | undefined, matched: string | undefined): Outputs => ({

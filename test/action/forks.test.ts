@@ -117,10 +117,10 @@ describe("by GitHub's identity", () => {
   });
 
   test("a job that outlives its token goes on, and saves with a new one", async () => {
-    const short = await startServer({ config: { auth: { sessionLifetime: "1s", maxSessionLifetime: "1s", github: { issuer: issuer.url, rules: [{ repositoryId: 1_296_269, cache: "default", defaultBranch: "main", trustedRefs: ["refs/heads/main"] }] } } } }).catch((error: unknown) => error as Error);
+    const short = await startServer({ config: { auth: { sessionLifetime: "4s", maxSessionLifetime: "4s", github: { issuer: issuer.url, rules: [{ repositoryId: 1_296_269, cache: "default", defaultBranch: "main", trustedRefs: ["refs/heads/main"] }] } } } }).catch((error: unknown) => error as Error);
     if (short instanceof Error) throw short;
     const save = fresh();
-    const ran = await job({ event: "push", save, with: { server: short.url }, between: "sleep 1.5" });
+    const ran = await job({ event: "push", save, with: { server: short.url }, between: "sleep 4.5" });
     green(ran);
     expect(ran.log).toContain(`Cache saved with key: deps-${save}`);
     await short.stop();
