@@ -74,7 +74,6 @@ async function base(call: "save" | "restore", url: string, root: string, key: st
     ACTIONS_RUNTIME_TOKEN: token, ACTIONS_RESULTS_URL: `${url}/`,
   };
   const { wall, cpu, text } = await client([path.join(here, "../clients/actions-cache.mjs"), path.join(bundles, "actions-cache.mjs"), call, JSON.stringify({ paths: ["tree"], key, restoreKeys: [] })], root, env);
-  if (process.env.SHOW) console.log(text);
   const done = JSON.parse(/RESULT (.*)/.exec(text)![1]!) as { value?: unknown };
   if (done.value === undefined || done.value === -1) throw new Error(text);
   return { wall, cpu, bytes: Number(/(?:Cache Size: ~\d+ MB|Uploaded|File Size:) ?\(?(\d+)/.exec(text)?.[1] ?? Number.NaN) };
