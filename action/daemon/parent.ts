@@ -7,7 +7,7 @@ import { startControl } from "./control-server.ts";
 import { Keeper } from "./keeper.ts";
 import { push } from "./push.ts";
 import { IDLE_MS, INTERCEPTED_HOST, type DaemonSettings } from "./settings.ts";
-import { clearState, writeState } from "./state.ts";
+import { clearState, readState, writeState } from "./state.ts";
 
 /**
  * The process that lives as long as the job: it owns the listening socket, so that no connection is refused while the worker
@@ -16,6 +16,8 @@ import { clearState, writeState } from "./state.ts";
 
 /** What start.ts hears once the daemon serves. */
 export type Started = { readonly url: string; readonly caFile?: string } | { readonly error: string };
+
+const CHECK_MS = 5_000;
 
 process.once("message", (settings: DaemonSettings) => {
   run(settings).then(
@@ -56,14 +58,14 @@ async function run(settings: DaemonSettings): Promise<Started> {
     },
   });
   writeState(settings.stateDir, { pid: process.pid, control, secret });
-  // A job that never comes to its post step must not leave a process behind.
+  // A job that never comes to its post step must not leave a process behind; nor one whose temporary files were swept away.
   const idleMs = settings.idleMs ?? IDLE_MS;
   setInterval(() => {
-    if (Date.now() - keeper.lastUse > idleMs) void keeper.stop(0).finally(() => {
+    if (Date.now() - keeper.lastUse > idleMs || !readState(settings.stateDir)) void keeper.stop(0).finally(() => {
       clearState(settings.stateDir);
       process.exit(0);
     });
-  }, Math.min(idleMs / 4, 60_000));
+  }, Math.min(idleMs / 4, CHECK_MS));
 
   const { address, port } = server.address() as AddressInfo;
   // Whoever listens on every address is reached by the runner itself over loopback.

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import path from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -119,9 +119,15 @@ describe("the daemon", () => {
     expect((await stop()).perProtocol).toEqual([]);
   });
 
+  test("ends by itself when the job's temporary files are swept away", async () => {
+    const { alive, stateDir } = await started({ idleMs: 60_000 });
+    rmSync(stateDir, { recursive: true });
+    await expect.poll(alive, { timeout: 10_000 }).toBe(false);
+  });
+
   test("ends by itself when nobody uses it, and stopping it again is no error", async () => {
-    const { pid, stop } = await started({ idleMs: 400 });
-    await expect.poll(() => alive(pid), { timeout: 5_000 }).toBe(false);
+    const { alive, stop } = await started({ idleMs: 400 });
+    await expect.poll(alive, { timeout: 5_000 }).toBe(false);
     expect(await stop()).toEqual({ perProtocol: [], breakerOpened: 0, unsentBytes: 0, restarts: 0 });
   });
 });
@@ -131,12 +137,4 @@ function form(): FormData {
   data.append("metadata", "{}");
   data.append("file", new Blob(["artifact"]), "artifact.tar.gz");
   return data;
-}
-
-function alive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
