@@ -60,6 +60,15 @@ describe("the SQLite driver", () => {
     expect((await put(again, named(name.cache, "more"), inline("x"))).status).toBe("created");
   });
 
+  test("many that open an empty file at once: it is migrated once, and all of them work", async () => {
+    const file = await temporaryFile();
+    const all = await Promise.all(Array.from({ length: 4 }, () => openSqlite({ path: file.path, window: 0 })));
+    undo.push(file.remove, ...all.map((one) => () => one.close()));
+    const cache = newCache();
+    await Promise.all(all.map((one, i) => put(one, named(cache, `k${i}`), inline(`${i}`))));
+    expect(await all[0]!.read("listEntries", { cache, limit: 9 })).toHaveLength(4);
+  });
+
   test("an operation that fails is undone alone; the others of its commit survive", async () => {
     const { db } = await open(20);
     const cache = newCache();

@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { KEYS, startApp, type TestApp } from "../../test/fixtures/app.ts";
 import { openRaw, rawAnswer } from "../../test/fixtures/raw-http.ts";
 
@@ -31,6 +31,16 @@ async function warm(app: Listening, path: string, authorization = WRITE): Promis
 }
 
 describe("the hit-only front", () => {
+  let shared: Listening;
+  let serial = 0;
+  /** A path no other test uses. */
+  const unique = () => `/plain/plain/k${++serial}`;
+  beforeAll(async () => {
+    const app = await startApp();
+    shared = { ...app, url: await app.listen() };
+  });
+  afterAll(() => shared.close());
+
   test("never answers one cache's entry for another", async () => {
     const app = await start({ caches: { other: {} } });
     const { key } = await app.identity.keys.create({ name: "both", permission: "write", caches: ["default", "other"] });
@@ -44,74 +54,81 @@ describe("the hit-only front", () => {
   });
 
   test("never answers one credential's entry for another", async () => {
-    const app = await start();
+    const app = shared;
+    const path = unique();
     const other = `Bearer ${(await app.identity.keys.create({ name: "other", permission: "write", caches: ["default"], scope: "team:other" })).key}`;
-    await put(app, "/plain/plain/k", "mine");
-    await warm(app, "/plain/plain/k");
-    expect((await get(app, "/plain/plain/k", other)).status).toBe(404);
-    expect((await get(app, "/plain/plain/k", "Bearer nonsense")).status).toBe(401);
-    const nobody = await fetch(`${app.url}/plain/plain/k`);
+    await put(app, path, "mine");
+    await warm(app, path);
+    expect((await get(app, path, other)).status).toBe(404);
+    expect((await get(app, path, "Bearer nonsense")).status).toBe(401);
+    const nobody = await fetch(app.url + path);
     expect(nobody.status).toBe(401);
-    await put(app, "/plain/plain/k", "theirs", other);
-    expect((await get(app, "/plain/plain/k")).text).toBe("mine");
-    expect((await get(app, "/plain/plain/k", other)).text).toBe("theirs");
+    await put(app, path, "theirs", other);
+    expect((await get(app, path)).text).toBe("mine");
+    expect((await get(app, path, other)).text).toBe("theirs");
   });
 
   test("never answers after the entry was overwritten", async () => {
-    const app = await start();
+    const app = shared;
+    const path = unique();
     for (const body of ["one", "two", "three"]) {
-      await put(app, "/plain/plain/k", body);
-      await warm(app, "/plain/plain/k");
-      expect((await get(app, "/plain/plain/k")).text).toBe(body);
+      await put(app, path, body);
+      await warm(app, path);
+      expect((await get(app, path)).text).toBe(body);
     }
   });
 
   test("never answers after a scope read earlier has got an entry of this name", async () => {
-    const app = await start();
+    const app = shared;
+    const path = unique();
     const reader = `Bearer ${(await app.identity.keys.create({ name: "r", permission: "write", caches: ["default"], scope: "team:own", reads: ["team:own", "local:main"] })).key}`;
-    await put(app, "/plain/plain/k", "of main");
-    await warm(app, "/plain/plain/k", reader);
-    await put(app, "/plain/plain/k", "own", reader);
-    expect((await get(app, "/plain/plain/k", reader)).text).toBe("own");
+    await put(app, path, "of main");
+    await warm(app, path, reader);
+    await put(app, path, "own", reader);
+    expect((await get(app, path, reader)).text).toBe("own");
   });
 
   test("never answers after the entry was removed", async () => {
-    const app = await start();
-    await put(app, "/plain/plain/k", "there");
-    await warm(app, "/plain/plain/k");
-    expect((await fetch(`${app.url}/plain/plain/k`, { method: "DELETE", headers: { authorization: WRITE } })).status).toBe(204);
-    expect((await get(app, "/plain/plain/k")).status).toBe(404);
+    const app = shared;
+    const path = unique();
+    await put(app, path, "there");
+    await warm(app, path);
+    expect((await fetch(app.url + path, { method: "DELETE", headers: { authorization: WRITE } })).status).toBe(204);
+    expect((await get(app, path)).status).toBe(404);
   });
 
   test("never answers after the entry was evicted", async () => {
-    const app = await start();
-    await put(app, "/plain/plain/k", "there");
-    await warm(app, "/plain/plain/k");
+    const app = shared;
+    const path = unique();
+    await put(app, path, "there");
+    await warm(app, path);
     const [entry] = await app.core.database.scan("listEntries", { cache: "default", limit: 1 });
     await app.core.catalog.removeIds([entry!.id], { at: 1, actor: "server", action: "evict", cache: "default", keyspace: "", scope: "", key: "", size: 0, result: "quota", address: "" });
-    expect((await get(app, "/plain/plain/k")).status).toBe(404);
+    expect((await get(app, path)).status).toBe(404);
   });
 
   test("never answers a key that was revoked, nor a URL signed for it", async () => {
-    const app = await start();
+    const app = shared;
+    const path = unique();
     const { key, info } = await app.identity.keys.create({ name: "short", permission: "write", caches: ["default"] });
-    await put(app, "/plain/plain/k", "there");
-    await warm(app, "/plain/plain/k", `Bearer ${key}`);
-    const signed = (await get(app, "/plain-url/plain/k", `Bearer ${key}`)).text;
+    await put(app, path, "there");
+    await warm(app, path, `Bearer ${key}`);
+    const signed = (await get(app, path.replace("/plain/", "/plain-url/"), `Bearer ${key}`)).text;
     for (let i = 0; i < 3; i++) expect((await fetch(app.url + signed)).status).toBe(200);
     await app.identity.keys.revoke(info.id);
-    expect((await get(app, "/plain/plain/k", `Bearer ${key}`)).status).toBe(401);
+    expect((await get(app, path, `Bearer ${key}`)).status).toBe(401);
     expect((await fetch(app.url + signed)).status).toBe(401);
   });
 
   test("never answers a session that has ended", async () => {
-    const app = await start();
-    await put(app, "/plain/plain/k", "there");
+    const app = shared;
+    const path = unique();
+    await put(app, path, "there");
     const narrowed = await fetch(`${app.url}/v1/auth/session`, { method: "POST", headers: { authorization: WRITE, "content-type": "application/json" }, body: '{"lifetime":2}' });
     const { token, expires_at } = (await narrowed.json()) as { token: string; expires_at: string };
-    await warm(app, "/plain/plain/k", `Bearer ${token}`);
+    await warm(app, path, `Bearer ${token}`);
     await new Promise((resolve) => setTimeout(resolve, Date.parse(expires_at) - Date.now() + 20));
-    expect((await get(app, "/plain/plain/k", `Bearer ${token}`)).status).toBe(401);
+    expect((await get(app, path, `Bearer ${token}`)).status).toBe(401);
   });
 
   test("never answers after a cache's settings have changed, or the cache is gone", async () => {
@@ -130,9 +147,10 @@ describe("the hit-only front", () => {
   });
 
   test("an answer allowed before a revocation is not kept after it", async () => {
-    const app = await start();
+    const app = shared;
+    const path = unique();
     const { key, info } = await app.identity.keys.create({ name: "short", permission: "write", caches: ["default"] });
-    await put(app, "/plain/plain/k", "there");
+    await put(app, path, "there");
     // The body comes late: meanwhile the key is revoked.
     const { bodies } = app.core;
     const bytes = bodies.bytes.bind(bodies);
@@ -140,19 +158,20 @@ describe("the hit-only front", () => {
       await app.identity.keys.revoke(info.id);
       return bytes(entry);
     };
-    expect((await get(app, "/plain/plain/k", `Bearer ${key}`)).status).toBe(200);
+    expect((await get(app, path, `Bearer ${key}`)).status).toBe(200);
     bodies.bytes = bytes;
-    expect((await get(app, "/plain/plain/k", `Bearer ${key}`)).status).toBe(401);
+    expect((await get(app, path, `Bearer ${key}`)).status).toBe(401);
   });
 
   test("requests with a range, a condition or a proxy's header go the whole way", async () => {
-    const app = await start();
-    await put(app, "/plain/plain/k", "0123456789");
-    await warm(app, "/plain/plain/k");
-    expect(await get(app, "/plain/plain/k", WRITE, { range: "bytes=2-3" })).toEqual({ status: 206, text: "23" });
-    expect(await get(app, "/plain/plain/k", WRITE, { "x-ms-range": "bytes=4-4" })).toEqual({ status: 206, text: "4" });
-    expect((await get(app, "/plain/plain/k", WRITE, { "if-none-match": "*" })).status).toBe(304);
-    expect((await get(app, "/plain/plain/k", WRITE, { "x-forwarded-for": "1.2.3.4" })).text).toBe("0123456789");
+    const app = shared;
+    const path = unique();
+    await put(app, path, "0123456789");
+    await warm(app, path);
+    expect(await get(app, path, WRITE, { range: "bytes=2-3" })).toEqual({ status: 206, text: "23" });
+    expect(await get(app, path, WRITE, { "x-ms-range": "bytes=4-4" })).toEqual({ status: 206, text: "4" });
+    expect((await get(app, path, WRITE, { "if-none-match": "*" })).status).toBe(304);
+    expect((await get(app, path, WRITE, { "x-forwarded-for": "1.2.3.4" })).text).toBe("0123456789");
   });
 
   test("what it answers is counted, logged and noted as a use like everything else", async () => {
