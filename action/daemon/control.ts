@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import http from "node:http";
 import { setTimeout } from "node:timers/promises";
 import { noMetrics, type JobMetrics } from "./settings.ts";
@@ -40,7 +41,18 @@ async function gone(pid: number): Promise<void> {
     } catch {
       return;
     }
+    if (ended(pid)) return;
     await setTimeout(50);
+  }
+}
+
+/** Process 1 of a container may take seconds to bury who has ended, or never do it. */
+function ended(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat.startsWith(" Z", stat.lastIndexOf(")") + 1);
+  } catch {
+    return false;
   }
 }
 
