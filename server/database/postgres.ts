@@ -4,7 +4,7 @@ import { DatabaseUnavailable, type Database } from "./database.ts";
 import { pendingMigrations } from "./migrations/index.ts";
 import { start, type Arguments, type OperationName, type Result } from "./operations.ts";
 import { Pool, type Connection } from "./pool.ts";
-import type { Row, Step } from "./step.ts";
+import { Conflict, type Row, type Step } from "./step.ts";
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database`, with the driver's usual query parameters. */
@@ -100,9 +100,9 @@ function connect(url: string, lost: () => void): Session {
   return { sql, drop: () => void sql.end({ timeout: 0 }).catch(() => {}) };
 }
 
-/** Whether the server has refused one statement and the connection goes on. */
+/** Whether the server, or an operation itself, has refused and the connection goes on. */
 function isRefusal(error: unknown): boolean {
-  return error instanceof postgres.PostgresError && error.severity === "ERROR";
+  return error instanceof Conflict || (error instanceof postgres.PostgresError && error.severity === "ERROR");
 }
 
 /** After any error but a refusal the connection is dropped, which undoes the transaction. */

@@ -28,4 +28,9 @@ export function* first(sql: string, ...values: Value[]): Steps<Row | undefined> 
   return rows[0];
 }
 
+/** Another connection has come in between (never on SQLite): the transaction is undone and run again from its start, with no lock held. */
+export class Conflict extends Error {
+  readonly code = "40001";
+}
+
 export const flag = (value: boolean): number => (value ? 1 : 0);

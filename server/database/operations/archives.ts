@@ -2,7 +2,7 @@ import { all, first, step, type Steps } from "../step.ts";
 import type { BlobLocation } from "../../core/entry.ts";
 import { releaseBlobs } from "./blobs.ts";
 import { BATCH, batches, findChunks, placeholders, type ChunkPlace } from "./chunks.ts";
-import { dropRows, entryOf, entryParts, getEntry, gives, insertEntry, usageStep, type NewEntry, type PutResult } from "./entries.ts";
+import { entryOf, entryParts, insertEntry, takePlace, usageStep, type NewEntry, type PutResult } from "./entries.ts";
 import { PENDING } from "./uploads.ts";
 
 /** An upload that takes parts the cache holds already. */
@@ -131,16 +131,16 @@ export function* copyArchive(args: Copy, slot: number): Steps<PutResult | { read
   if (!found) return { status: "unknown" };
   const original = entryOf(found);
   if (original.size > args.maxSize) return { status: "large" };
-  const existing = yield* getEntry(args);
-  if (existing && !gives(existing, args)) return { status: "exists", entry: existing, unused: [] };
+  // Before the place is taken: the original may be what stands there.
   const parts = yield* entryParts({ entry: original.id });
-  const dropped = existing ? yield* dropRows(existing.id) : undefined;
+  const place = yield* takePlace(args);
+  if (place.taken) return { status: "exists", entry: place.taken, unused: [] };
   // Ascending order, as in everything that locks several rows.
   yield parts.toSorted((a, b) => a.id - b.id).map((part) => step("UPDATE blobs SET refs = refs + 1, orphaned = NULL WHERE id = ?1", part.id));
   const put = yield* insertEntry(
     { ...args, metadata: original.metadata, audit: { ...args.audit, size: original.size } },
     { size: original.size, digest: original.digest, blob: null },
-    parts, dropped, slot,
+    parts, place.dropped, slot,
   );
   if (put.status === "exists") yield* releaseBlobs(parts.map((part) => part.id), args.now);
   return { ...put, unused: [] };

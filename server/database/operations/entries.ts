@@ -1,4 +1,4 @@
-import { all, first, flag, step, type Row, type Step, type Steps, type Value } from "../step.ts";
+import { all, Conflict, first, flag, step, type Row, type Step, type Steps, type Value } from "../step.ts";
 import type { BlobLocation, Entry } from "../../core/entry.ts";
 import { auditStep, type AuditRecord } from "./audit.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
@@ -140,13 +140,12 @@ export function gives(entry: Entry, args: { overwrite: boolean; now: number }): 
 
 /** Makes an entry with a one-blob body visible. */
 export function* putEntry(args: NewEntry & { blob: NewBlob }, slot: number): Steps<PutResult> {
-  const existing = yield* getEntry(args);
   const file = args.blob.store === null ? [] : [{ store: args.blob.store, name: args.blob.name! }];
-  if (existing && !gives(existing, args)) return { status: "exists", entry: existing, unused: file };
   // Locks are taken in the order entry, blobs, usage by all writers, so that they seldom lock each other out.
-  const dropped = existing ? yield* dropRows(existing.id) : undefined;
+  const place = yield* takePlace(args);
+  if (place.taken) return { status: "exists", entry: place.taken, unused: file };
   const { duplicate, ...blob } = yield* claimBlob(args.cache, args.blob);
-  const put = yield* insertEntry(args, { size: blob.size, digest: blob.digest, blob }, [], dropped, slot);
+  const put = yield* insertEntry(args, { size: blob.size, digest: blob.digest, blob }, [], place.dropped, slot);
   if (put.status !== "exists") return { ...put, unused: duplicate ? file : [] };
   yield* releaseBlobs([blob.id], args.now);
   return { ...put, unused: duplicate ? file : [] };
@@ -158,8 +157,24 @@ interface Body {
   readonly blob: BlobLocation | null;
 }
 
-/** How often a writer tries anew when others write the same name at the same moment. */
-const ATTEMPTS = 20;
+/** How many other writers of the same name a writer lets pass. */
+const PATIENCE = 100;
+
+/**
+ * Deletes the rows of the entry in whose place another is to come, before anything else is locked: writers of one name wait
+ * in line for it, instead of each for what the other holds. `taken`: its entry stays.
+ */
+export function* takePlace(args: EntryName & { overwrite: boolean; now: number }): Steps<{ taken?: Entry; dropped?: Dropped }> {
+  for (let passed = 0; passed < PATIENCE; passed++) {
+    const existing = yield* getEntry(args);
+    if (!existing) return {};
+    if (!gives(existing, args)) return { taken: existing };
+    const dropped = yield* dropRows(existing.id);
+    // Otherwise another connection has replaced it since we looked.
+    if (dropped) return { dropped };
+  }
+  throw new Conflict("too many writers of one name at once");
+}
 
 /**
  * Inserts the row, its parts, usage and audit line. `exists`: another writer came first, and what it wrote stays.
@@ -172,35 +187,27 @@ export function* insertEntry(
   dropped: Dropped | undefined,
   slot: number,
 ): Steps<{ status: "created" | "replaced" | "exists"; entry: Entry }> {
-  const replaced = dropped ? [dropped] : [];
-  for (let attempt = 1; ; attempt++) {
-    const row = yield* first(
-      "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
-      args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
-      flag(args.trusted), args.now, args.expires,
-    );
-    if (row) {
-      const id = row["id"] as number;
-      if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
-      yield* releaseBlobs(replaced.flatMap((old) => old.blobs), args.now);
-      const counted = countUsage(replaced, -1);
-      const bytes = body.size + Buffer.byteLength(args.metadata ?? "");
-      yield [auditStep(args.audit), ...usageSteps(countUsage([{ ...args, bytes }], 1, counted), slot)];
-      const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
-      const entry = { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body };
-      return { status: replaced.length > 0 ? "replaced" : "created", entry };
-    }
-    // Another connection has written this name since we looked.
+  const row = yield* first(
+    "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
+    args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
+    flag(args.trusted), args.now, args.expires,
+  );
+  if (!row) {
+    // Another connection has made an entry of this name since we found none.
     const existing = yield* getEntry(args);
-    if (existing && !gives(existing, args)) {
-      yield* settle(replaced, args.now, slot);
-      return { status: "exists", entry: existing };
-    }
-    if (attempt === ATTEMPTS) throw new Error("too many writers of one name at once");
-    const more = existing ? yield* dropRows(existing.id) : undefined;
-    if (more) replaced.push(more);
+    if (!existing || gives(existing, args)) throw new Conflict("the name was written by another at the same time");
+    return { status: "exists", entry: existing };
   }
+  const id = row["id"] as number;
+  if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
+  if (dropped) yield* releaseBlobs(dropped.blobs, args.now);
+  const counted = countUsage(dropped ? [dropped] : [], -1);
+  const bytes = body.size + Buffer.byteLength(args.metadata ?? "");
+  yield [auditStep(args.audit), ...usageSteps(countUsage([{ ...args, bytes }], 1, counted), slot)];
+  const { cache, keyspace, scope, key, version, metadata, trusted, expires, now } = args;
+  const entry = { id, cache, keyspace, scope, key, version, metadata, trusted, expires, created: now, accessed: now, ...body };
+  return { status: dropped ? "replaced" : "created", entry };
 }
 
 /** An entry whose rows are gone, and the blobs that have still to be given back. */

@@ -2,7 +2,7 @@ import { all, first, flag, step, type Row, type Step, type Steps } from "../step
 import type { BlobLocation } from "../../core/entry.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
 import { indexChunks, type FrameContent } from "./chunks.ts";
-import { dropRows, getEntry, gives, insertEntry, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
+import { getEntry, gives, insertEntry, takePlace, usageStep, type EntryName, type NewEntry, type PutResult } from "./entries.ts";
 
 /** Usage of parts that wait for their commit is kept under this name, so that it counts against the quota. */
 export const PENDING = "uploads";
@@ -171,12 +171,11 @@ export function* commitUpload(
   if (args.size !== null && args.size !== size) return { status: "size", size };
   if (size > args.maxSize) return { status: "large", size };
 
-  const existing = yield* getEntry(upload);
-  if (existing && !gives(existing, args)) {
+  const place = yield* takePlace({ ...upload, overwrite: args.overwrite, now: args.now });
+  if (place.taken) {
     yield* abortUpload({ id: args.id, now: args.now }, slot);
-    return { status: "exists", entry: existing, unused: [] };
+    return { status: "exists", entry: place.taken, unused: [] };
   }
-  const dropped = existing ? yield* dropRows(existing.id) : undefined;
   // The entry takes its own references before the upload gives up all of its own.
   const claims = body.toSorted((a, b) => a.id - b.id).map((part) => step("UPDATE blobs SET refs = refs + 1, orphaned = NULL WHERE id = ?1", part.id));
   if (claims.length > 0) yield claims;
@@ -185,7 +184,7 @@ export function* commitUpload(
     { ...upload, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
     { size, digest: single?.digest ?? null, blob: single },
     single ? [] : body,
-    dropped,
+    place.dropped,
     slot,
   );
   if (put.status === "exists") yield* releaseBlobs(body.map((part) => part.id), args.now);
