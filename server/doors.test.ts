@@ -217,6 +217,32 @@ test("whoever gets in reads what is his: the scopes of a repository and those of
   expect(await reads("session of a pull request")).toBe(404);
 });
 
+test("a signature is good for its operation, its object, its holder and its time, and dies with its holder", async () => {
+  const status = async (method: Call["method"], url: string) => (await ask({ method, url, ...(method === "PUT" ? { body: "x", headers: { "x-ms-blob-type": "BlockBlob" } } : {}) })).status;
+  const [read, write] = [readUrl.pathname, writeUrl.pathname];
+  const [readSig, writeSig] = [readUrl.search, writeUrl.search];
+  expect(await status("GET", read + readSig)).toBe(200);
+  // Clients append and reorder parameters.
+  expect(await status("GET", `${read}?x=1&${readSig.slice(1)}&comp=y`)).toBe(200);
+  const end = Number(readUrl.searchParams.get("se"));
+  const bad = [
+    read, `${read}?se=${end}`, `${read}?sig=${readUrl.searchParams.get("sig")}`, read + writeSig,
+    read + readSig.replace(`se=${end}`, `se=${end + 1}`), read + readSig.replace(`se=${end}`, `se=${end - 1}`), read + readSig.replace(`se=${end}`, "se=1"), read + readSig.replace(`se=${end}`, "se=99999999999"),
+    read + readSig.slice(0, -1), `${read}${readSig}&sig=x`, `${read}${readSig}&se=${end}`,
+    read.replace("/default/", "/other/") + readSig, read.replace(/\/(\d+)\//, (_, id: string) => `/${Number(id) + 1}/`) + readSig, read.replace(/[^/]+$/, Buffer.from("anonymous").toString("base64url")) + readSig,
+  ];
+  for (const url of bad) expect([url, await status("GET", url)]).toEqual([url, 403]);
+  expect(await status("PUT", write + readSig)).toBe(403);
+  expect(await status("PUT", `${write.slice(0, -1)}${write.endsWith("0") ? "1" : "0"}${writeSig}`)).toBe(404);
+
+  const { key, info } = await app.identity.keys.create({ name: "short-lived", permission: "write" });
+  const found = await ask({ method: "POST", url: `${TWIRP}GetCacheEntryDownloadURL`, json: { key: "door", version: VERSION } }, key);
+  const url = new URL((JSON.parse(found.text) as { signed_download_url: string }).signed_download_url);
+  expect(await status("GET", url.pathname + url.search)).toBe(200);
+  await app.identity.keys.revoke(info.id);
+  expect(await status("GET", url.pathname + url.search)).toBe(403);
+});
+
 test("no token opens administration's doors but an admin key's", async () => {
   const doors = (await ask({ method: "GET", url: "/v1/admin/openapi.json" })).text;
   const paths = (JSON.parse(doors) as { paths: Record<string, Record<string, unknown>> }).paths;
