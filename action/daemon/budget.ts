@@ -1,5 +1,5 @@
 /** The time a job may lose by waiting for servers in vain, ms; a wait that began is ended at its own deadline, so a little more may go. */
-const TOTAL = 4_000;
+const TOTAL = 3_000;
 /** The least a server is given, however much was lost to others. */
 const LEAST = 500;
 

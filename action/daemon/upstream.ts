@@ -7,7 +7,7 @@ import type { Budget } from "./budget.ts";
 /** A tool waits: a server that is well answers in milliseconds. */
 const TOOL: Patience = { connect: 1_000, answer: 2_000, stall: 2_000 };
 /** A body of a tool that is not deferred: the server may need a moment to make it durable, ms. */
-const UPLOAD_ANSWER = 4_000;
+const UPLOAD_ANSWER = 3_000;
 /** Rests are short, because the probes after them cost no tool anything. */
 const BREAKER: BreakerOptions = { rest: 2_000, longestRest: 60_000, badAnswers: 3 };
 
