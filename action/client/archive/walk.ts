@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, readlinkSync, type Stats } from "node:fs";
-import { DIRECTORY, FILE, HARDLINK, native, readable, SYMLINK, type Member } from "./members.ts";
+import { DIRECTORY, FILE, HARDLINK, native, SYMLINK, type Member } from "./members.ts";
 
 /** A member as it was found. */
 export interface Found extends Member {
@@ -59,9 +59,4 @@ export function exactTime(member: Member, absolute: string): void {
   const seconds = mtimeNs >= 0n ? mtimeNs / 1_000_000_000n : (mtimeNs - 999_999_999n) / 1_000_000_000n;
   member.seconds = Number(seconds);
   member.nanoseconds = Number(mtimeNs - seconds * 1_000_000_000n);
-}
-
-/** A member's place for messages. */
-export function named(member: Member): string {
-  return readable(member.path);
 }
