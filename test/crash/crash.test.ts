@@ -34,14 +34,13 @@ test("a first start killed at any moment is made up for by the next", async () =
   const random = new Random(seed);
   const home = await mkdtemp(path.join(os.tmpdir(), "stowhouse-first-"));
   // No keys of the configuration: the first start has to make some.
-  const start = (name: string, wrapper: readonly string[] = []) =>
-    startStowhouse({ data: path.join(home, name), wrapper, env: { STOWHOUSE_ADMIN_KEY: "", STOWHOUSE_WRITE_KEY: "", STOWHOUSE_READ_KEY: "" } });
+  const start = (name: string, lifetime?: number) =>
+    startStowhouse({ data: path.join(home, name), ...(lifetime !== undefined && { lifetime }), env: { STOWHOUSE_ADMIN_KEY: "", STOWHOUSE_WRITE_KEY: "", STOWHOUSE_READ_KEY: "" } });
   const usual = await start("usual");
   await usual.stop();
   for (let round = 1; round <= Math.ceil(rounds / 2); round++) {
     // Somewhere between the first file and the first answer.
-    const killed = start(`data-${round}`, ["timeout", "--signal=KILL", String((usual.readyMs * (0.5 + 0.5 * random.next())) / 1_000)]);
-    await killed.then((server) => server.kill(), () => {});
+    await start(`data-${round}`, usual.readyMs * (0.5 + 0.5 * random.next())).then((server) => server.kill(), () => {});
     const server = await start(`data-${round}`);
     const keys = await readFile(path.join(home, `data-${round}`, "keys.env"), "utf8");
     const key = /^STOWHOUSE_WRITE_KEY=(.+)$/m.exec(keys)![1]!;
