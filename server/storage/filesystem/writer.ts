@@ -6,12 +6,14 @@ import { isDigest, randomPart, type Layout } from "./layout.ts";
 import { close, fdatasync, open, removeFile } from "./system.ts";
 
 const BATCH_BYTES = 1024 * 1024;
+/** Written bytes that are sent to the disk while more arrive, so that the last sync has little left to wait for. */
+const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
 /** A batch of tiny chunks is full by count: each costs memory beside its bytes. */
 const BATCH_CHUNKS = 512;
 
 /**
  * Writes one blob: chunks are gathered into batches, one `writev` in flight at a time, then fdatasync, rename, fsync of the
- * directory. A failure closes and deletes the temporary file at once and is what every later call rejects with.
+ * directory. Large blobs are synced while they arrive, too. A failure closes and deletes the temporary file at once and is what every later call rejects with.
  */
 export class FileWriter implements BlobWriter, Holder {
   readonly #layout: Layout;
@@ -22,6 +24,10 @@ export class FileWriter implements BlobWriter, Holder {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #flyingBytes = 0;
+  #unsyncedBytes = 0;
+  /** Calls that use the descriptor: it must not be closed, and its number reused, before they are back. */
+  #writing = false;
+  #syncing = false;
   #finishing = false;
   #error: unknown;
   /** Set by commit, abort or a failure, whichever ends the writer. */
@@ -103,17 +109,40 @@ export class FileWriter implements BlobWriter, Holder {
   }
 
   #writev(batch: Buffer[]): void {
+    this.#writing = true;
     fs.writev(this.#fd, batch, (error, written) => {
+      this.#writing = false;
+      if (this.#error !== undefined) return this.#settle();
       if (error) return this.#fail(error);
       // A full disk may take a part of a batch and only then say so.
       if (written === 0) return this.#fail(Object.assign(new Error("the filesystem took no bytes"), { code: "EIO" }));
       this.#flyingBytes -= written;
       this.#budget.giveBack(written);
       if (this.#flyingBytes > 0) return this.#writev(after(batch, written));
+      this.#syncAhead((this.#unsyncedBytes += written));
       if (this.#due()) this.press();
-      if (this.#flyingBytes === 0) this.#drained?.();
+      this.#settle();
       this.relieve();
     });
+  }
+
+  #syncAhead(unsynced: number): void {
+    if (this.#syncing || this.#finishing || unsynced < SYNC_AHEAD_BYTES) return;
+    this.#syncing = true;
+    this.#unsyncedBytes = 0;
+    fs.fdatasync(this.#fd, (error) => {
+      this.#syncing = false;
+      if (error && this.#error === undefined) this.#fail(error);
+      else this.#settle();
+    });
+  }
+
+  #settle(): void {
+    if (this.#idle) this.#drained?.();
+  }
+
+  get #idle(): boolean {
+    return !this.#writing && !this.#syncing;
   }
 
   async #commit(digest: string): Promise<string> {
@@ -148,8 +177,8 @@ export class FileWriter implements BlobWriter, Holder {
     this.#flyingBytes = 0;
     this.#budget.giveBack(flying);
     this.#dropPending();
-    this.#end ??= this.#release(true);
-    this.#drained?.();
+    this.#end ??= this.#quiet().then(() => this.#release(true));
+    this.#settle();
   }
 
   #dropPending(): void {
@@ -163,7 +192,11 @@ export class FileWriter implements BlobWriter, Holder {
   #drain(): Promise<void> {
     this.#finishing = true;
     this.press();
-    if (this.#flyingBytes === 0) return Promise.resolve();
+    return this.#quiet();
+  }
+
+  #quiet(): Promise<void> {
+    if (this.#idle) return Promise.resolve();
     return new Promise((resolve) => {
       this.#drained = resolve;
     });
