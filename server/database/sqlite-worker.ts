@@ -10,7 +10,7 @@ export type Reply = { id: number; value: unknown } | { id: number; error: { mess
 const session = new SqliteSession((workerData as { path: string }).path, false);
 const { db } = session;
 // FULL: with NORMAL a power cut takes back every commit since the last checkpoint.
-db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768");
+db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384");
 session.migrate();
 parentPort!.postMessage([]);
 

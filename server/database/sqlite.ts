@@ -30,7 +30,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const writer = new Writer(options.path, options.window ?? 2);
   await writer.ready();
   const reader = new SqliteSession(options.path, true);
-  reader.db.exec("PRAGMA query_only = 1; PRAGMA cache_size = -65536; PRAGMA mmap_size = 268435456");
+  reader.db.exec("PRAGMA query_only = 1; PRAGMA cache_size = -16384");
 
   return {
     kind: "sqlite",

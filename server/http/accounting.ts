@@ -43,6 +43,8 @@ export interface Account {
   readonly counters: readonly Counter[];
   readonly download: DownloadTimes | undefined;
   readonly audited: boolean;
+  /** The part of its access-log lines that is the same for all of them. */
+  readonly logged: string;
 }
 
 /** What is done with every finished request, whichever way it was answered: metrics, statistics, access log. */
@@ -74,7 +76,7 @@ export class Accounting {
       this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache: ctx.cache, keyspace: ctx.config.keyspace!, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
     }
     if (ctx.result === "denied") this.#audit.denied(ctx);
-    if (this.#accessLog) this.#line(ctx, request, response, ms);
+    if (this.#accessLog) this.#line(ctx, request, response, ms, account.logged);
   }
 
   /** What requests of this protocol, operation, result, cache and keyspace count for. */
@@ -88,7 +90,8 @@ export class Accounting {
 
   #open(protocol: string, { op, kind = "other", keyspace }: RouteConfig, result: Result, cache: string): Account {
     const meter = this.#meter.request(protocol, op, result);
-    if (cache === "" || keyspace === undefined) return { meter, counters: [], download: undefined, audited: false };
+    const logged = `"protocol":"${protocol}","op":"${op}","result":"${result}","cache":"${cache}"`;
+    if (cache === "" || keyspace === undefined) return { meter, counters: [], download: undefined, audited: false, logged };
     const counter = (name: string) => this.#journal.counter(cache, keyspace, name);
     const looksUp = kind === "lookup" || kind === "get";
     const downloads = kind === "download" || kind === "get";
@@ -97,16 +100,16 @@ export class Accounting {
     if (downloads && result === "hit") counters.push(counter("download_ok"));
     if (downloads && (result === "error" || result === "aborted")) counters.push(counter("download_failed"));
     if (kind === "upload" && result !== "denied") counters.push(counter(result === "stored" || result === "exists" ? "upload_ok" : "upload_failed"));
-    return { meter, counters, download: downloads && result === "hit" ? new DownloadTimes(counter) : undefined, audited: this.#auditReads && result === "hit" && kind !== "other" };
+    return { meter, counters, download: downloads && result === "hit" ? new DownloadTimes(counter) : undefined, audited: this.#auditReads && result === "hit" && kind !== "other", logged };
   }
 
-  #line(ctx: RequestContext, request: IncomingMessage, response: ServerResponse, ms: number): void {
+  #line(ctx: RequestContext, request: IncomingMessage, response: ServerResponse, ms: number, logged: string): void {
     const url = request.url ?? "";
     const query = url.indexOf("?");
     // The query is never logged: it may hold a signature.
     const path = JSON.stringify(query === -1 ? url : url.slice(0, query));
     this.#log.line(
-      `{"time":"${timestamp()}","level":"info","msg":"request","method":"${request.method}","path":${path},"status":${response.statusCode},"ms":${ms.toFixed(2)},"in":${ctx.bytesIn},"out":${ctx.bytesOut},"protocol":"${ctx.protocol}","op":"${ctx.config.op}","result":"${ctx.result}","cache":"${ctx.cache}","actor":${JSON.stringify(ctx.actor)},"address":${JSON.stringify(ctx.address)}}`,
+      `{"time":"${timestamp()}","level":"info","msg":"request","method":"${request.method}","path":${path},"status":${response.statusCode},"ms":${ms.toFixed(2)},"in":${ctx.bytesIn},"out":${ctx.bytesOut},${logged},"actor":${JSON.stringify(ctx.actor)},"address":${JSON.stringify(ctx.address)}}`,
     );
   }
 }

@@ -29,7 +29,7 @@ export async function startStowhouse(dir: string, env: Record<string, string> = 
   const started = performance.now();
   const log = join(dir, "access.log");
   writeFileSync(log, "");
-  const child = spawn("sh", ["-c", `exec "${process.execPath}" server/cli.ts serve >>"${log}" 2>&1`], {
+  const child = spawn("sh", ["-c", `exec "${process.execPath}" --max-semi-space-size=2 server/cli.ts serve >>"${log}" 2>&1`], {
     cwd: root,
     env: { ...process.env, STOWHOUSE_LISTEN: `127.0.0.1:${port}`, STOWHOUSE_DATA: join(dir, "data"), STOWHOUSE_WRITE_KEY: key, STOWHOUSE_ADMIN_KEY: "bench-admin-key", ...env },
   });

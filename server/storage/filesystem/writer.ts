@@ -5,7 +5,7 @@ import type { Budget, Holder } from "./budget.ts";
 import { isDigest, randomPart, type Layout } from "./layout.ts";
 import { close, fdatasync, open, removeFile } from "./system.ts";
 
-const BATCH_BYTES = 1024 * 1024;
+const BATCH_BYTES = 512 * 1024;
 /** Written bytes that are sent to the disk while more arrive, so that the last sync has little left to wait for. */
 const SYNC_AHEAD_BYTES = 16 * 1024 * 1024;
 /** A batch of tiny chunks is full by count: each costs memory beside its bytes. */
