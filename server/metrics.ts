@@ -1,6 +1,7 @@
 import { AggregatorRegistry, collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Core } from "./core/core.ts";
 import type { Meter, RequestMeter } from "./http/accounting.ts";
+import { Histogram as HotHistogram } from "./metrics/latency.ts";
 import type { BlobStore } from "./storage/store.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -27,9 +28,7 @@ export class Metrics implements Meter {
   readonly #requests = this.#counter("stowhouse_requests_total", "Requests by protocol, operation and result.", ["protocol", "op", "result"]);
   readonly #received = this.#counter("stowhouse_received_bytes_total", "Bytes of bodies received.", ["protocol", "op"]);
   readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op"]);
-  readonly #duration = new Histogram({
-    name: "stowhouse_request_duration_seconds", help: "Time from a request's head to the end of its answer.", labelNames: ["protocol", "op"], buckets: SECONDS, registers: [this.registry],
-  });
+  readonly #duration = new HotHistogram(this.registry, "stowhouse_request_duration_seconds", "Time from a request's head to the end of its answer.", SECONDS);
   readonly #uploadFailures = this.#counter("stowhouse_upload_failures_total", "Bodies that were sent but not stored.", ["protocol", "result"]);
   readonly #evicted = this.#counter("stowhouse_evicted_entries_total", "Entries removed to make room or because their time was over.", ["cache", "reason"]);
   readonly #evictedBytes = this.#counter("stowhouse_evicted_bytes_total", "Bytes of entries removed.", ["cache", "reason"]);
@@ -52,7 +51,7 @@ export class Metrics implements Meter {
   /** Counts in plain numbers; they reach the counters when somebody scrapes (a third of the cost of counting right there). */
   request(protocol: string, op: string, result: string): RequestMeter {
     const cell: Cell = { requests: 0, received: 0, sent: 0 };
-    const duration = this.#duration.labels(protocol, op);
+    const duration = this.#duration.series({ protocol, op });
     const failed = /upload|write/.test(op) && ["error", "aborted", "refused", "invalid"].includes(result);
     this.#flushes.push(() => {
       this.#requests.labels(protocol, op, result).inc(cell.requests);

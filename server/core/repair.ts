@@ -46,7 +46,7 @@ export interface RepairOptions {
 export async function repair(parts: RepairParts, options: RepairOptions = {}): Promise<RepairReport> {
   const report: RepairReport = { blobs: 0, missing: 0, corrupt: 0, orphans: 0, swept: 0, unreadable: 0 };
   for (const store of parts.stores.values()) {
-    if (!options.dryRun) report.swept += await store.sweep(parts.grace);
+    if (!options.dryRun) report.swept += await store.sweep(sweepAge(parts, store));
   }
   await checkRows(parts, options, report);
   for (const [name, store] of parts.stores) await checkFiles(parts, name, store, options, report);
@@ -123,4 +123,9 @@ async function checkFiles(parts: RepairParts, name: string, store: BlobStore, op
     if (page.length === PAGE) await check();
   }
   await check();
+}
+
+/** In a directory that is one process's alone, whatever this process is not writing was left behind by a dead one. */
+function sweepAge({ database, grace }: RepairParts, store: BlobStore): number {
+  return store.kind === "filesystem" && !database.shared ? 0 : grace;
 }
