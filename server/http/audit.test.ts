@@ -36,3 +36,8 @@ test("refusals are recorded, but nobody fills the log with them", async () => {
     "unknown auth.whoami denied 10.0.0.1",
   ]);
 });
+
+test("a refused exchange of an identity is recorded once, like every other refusal", async () => {
+  for (let i = 0; i < 5; i++) await server.app.inject({ method: "POST", url: "/v1/auth/github", remoteAddress: "10.0.0.1", payload: { id_token: "x" } });
+  expect(await lines()).toEqual(["unknown auth.github denied 10.0.0.1"]);
+});

@@ -27,17 +27,12 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
     read: session.read,
     write: session.write,
   });
-  const exchanged = async (ctx: RequestContext, action: string, exchange: Promise<Session>) => {
-    const record = { at: Date.now(), action, cache: "", keyspace: "", scope: "", key: "", size: 0, address: ctx.address };
-    try {
-      const session = await exchange;
-      ctx.actor = `session:${session.id}`;
-      journal.audit({ ...record, actor: ctx.actor, cache: session.cache, scope: session.write ?? "", result: "ok" });
-      return answer(session);
-    } catch (error) {
-      journal.audit({ ...record, actor: "unknown", result: "denied" });
-      throw error;
-    }
+  /** A refused exchange is recorded like every other refusal (audit.ts). */
+  const exchanged = async (ctx: RequestContext, exchange: Promise<Session>) => {
+    const session = await exchange;
+    ctx.actor = `session:${session.id}`;
+    journal.audit({ at: Date.now(), actor: ctx.actor, action: ctx.config.op, cache: session.cache, keyspace: "", scope: session.write ?? "", key: "", size: 0, result: "ok", address: ctx.address });
+    return answer(session);
   };
 
   app.post<{ Body: { id_token: string; lifetime?: number } }>(
@@ -50,7 +45,7 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
         response: { 200: SessionAnswer },
       },
     },
-    (request) => exchanged(request.stow, "auth.github", identity.exchangeGithub(request.body.id_token, request.body.lifetime)),
+    (request) => exchanged(request.stow, identity.exchangeGithub(request.body.id_token, request.body.lifetime)),
   );
 
   app.post<{ Body: { token: string; lifetime?: number } }>(
@@ -63,7 +58,7 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
         response: { 200: SessionAnswer },
       },
     },
-    (request) => exchanged(request.stow, "auth.github-runtime", identity.exchangeRuntime(request.body.token, request.body.lifetime)),
+    (request) => exchanged(request.stow, identity.exchangeRuntime(request.body.token, request.body.lifetime)),
   );
 
   app.post<{ Body: { read?: string[]; write?: boolean; lifetime?: number } | undefined }>(
@@ -82,7 +77,7 @@ export function registerAuthRoutes(app: FastifyInstance, parts: { identity: Iden
     },
     (request) => {
       const cache = caches.require(auth.grant(request).cache);
-      return exchanged(request.stow, "auth.session", identity.narrow(request.stow.credential!, cache, request.body ?? {}));
+      return exchanged(request.stow, identity.narrow(request.stow.credential!, cache, request.body ?? {}));
     },
   );
 
