@@ -161,8 +161,8 @@ describe("a wrong field is refused with its path, what was found and what was ex
     [{ limits: { "entry-size": 1 } }, "limits.entry-size: no such field; did you mean entrySize?"],
     [{ cahces: {} }, "cahces: no such field; did you mean caches?"],
     [{ protocols: { github_actions: {} } }, "protocols.github_actions: no such field; did you mean githubActions?"],
-    [{ shutdown: { frobnicate: 1 } }, "shutdown.frobnicate: no such field; known here: drain"],
-    [{ shutdown: { constructor: 1 } }, "shutdown.constructor: no such field; known here: drain"],
+    [{ shutdown: { frobnicate: 1 } }, "shutdown.frobnicate: no such field; known here: delay, drain"],
+    [{ shutdown: { constructor: 1 } }, "shutdown.constructor: no such field; known here: delay, drain"],
   ])("a misspelt field gets a suggestion: %j", (raw, line) => expect(refusal(raw)).toEqual([line]));
 });
 

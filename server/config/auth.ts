@@ -1,6 +1,6 @@
 import type { Static } from "typebox";
 import { duration, flag, integer, kind, list, optional, section, text } from "./fields.ts";
-import { BRANCH, HTTP_URL, NAME, NAMED_SCOPE, REFS, REPOSITORY, SECRET_KEY } from "./kinds.ts";
+import { BRANCH, HTTP_URL, NAME, NAMED_SCOPE, REFS, REPOSITORY, SECRET_KEYS, SIGNING_SECRETS } from "./kinds.ts";
 
 const id = (whose: string) => optional(integer(1, Number.MAX_SAFE_INTEGER, { description: `Numeric GitHub id of the ${whose}.` }));
 
@@ -19,12 +19,16 @@ const Rule = section("Whom the server believes, and what they may do. It needs r
   })),
 });
 
-const fixedKey = (what: string) => optional(kind(SECRET_KEY, { format: "password", description: `Fixed ${what}. Default: made at first start.` }));
+const fixedKey = (what: string) => optional(kind(SECRET_KEYS, { format: "password", description: `Fixed ${what}; of several lines, each is one. Default: made at first start.` }));
 
 export const Auth = section("Credentials: API keys, session tokens and the GitHub identities they are made from.", {
   adminKey: fixedKey("admin key"),
   writeKey: fixedKey("read-write key of the default cache"),
   readKey: fixedKey("read-only key of the default cache"),
+  signingSecret: optional(kind(SIGNING_SECRETS, {
+    format: "password",
+    description: "Signs session tokens and URLs; of several lines, the first signs and all verify. Default: made at first start and kept in the database.",
+  })),
   sessionLifetime: duration({ default: "60m", description: "How long a session token is good." }),
   maxSessionLifetime: duration({ default: "6h", description: "Longest lifetime a client may ask for." }),
   issuer: text({ default: "stowhouse", description: "Issuer (`iss`) in the session tokens this server signs." }),

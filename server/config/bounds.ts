@@ -27,5 +27,6 @@ export const BOUNDS: Readonly<Record<string, readonly [least: string, largest: s
   "eviction.interval": ["100ms", "1d"],
   "eviction.grace": ["1s", "7d"],
   "audit.retention": ["1m", "3650d"],
+  "shutdown.delay": ["0", "5m"],
   "shutdown.drain": ["0", "1h"],
 };

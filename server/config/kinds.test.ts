@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ADDRESS, BRANCH, CIDR, HTTP_URL, isLoopback, kindOf, NAME, ORIGIN, REFS, REPOSITORY, SCOPE, SECRET_KEY } from "./kinds.ts";
+import { ADDRESS, BRANCH, CIDR, HTTP_URL, isLoopback, kindOf, NAME, ORIGIN, REFS, REPOSITORY, SCOPE, SECRET_KEYS, SIGNING_SECRETS } from "./kinds.ts";
 import { DURATION, PERCENT, SIZE } from "./units.ts";
 
 describe("addresses", () => {
@@ -37,7 +37,9 @@ test.each([
   [REPOSITORY, "acme/app", "app"],
   [CIDR, "10.0.0.0/8", "10.0.0.0/33"],
   [CIDR, "fd00::/8", "example.com"],
-  [SECRET_KEY, "0123456789abcdef", "with space 0123456"],
+  [SECRET_KEYS, "0123456789abcdef", "with space 0123456"],
+  [SECRET_KEYS, "first-key-1\nsecond-key", "first-key-1\n\nshort"],
+  [SIGNING_SECRETS, `${"a".repeat(32)}\n${"b".repeat(32)}`, "a".repeat(31)],
   [HTTP_URL, "https://token.example.com/slug", "https://a:b@example.com/"],
 ])("$0.type: %s", (kind, right, wrong) => {
   expect(kind.parse(right)).toBe(right);

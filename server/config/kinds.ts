@@ -48,8 +48,21 @@ export const REFS = text("^refs/[^\\s\\x00-\\x1f\\x7f*]{1,500}\\*?$", "git refs"
 export const BRANCH = text("^[^\\s\\x00-\\x1f\\x7f*]{1,250}$", "branch", "the short name of a branch, like main", (value) => !value.startsWith("refs/"));
 export const REPOSITORY = text("^[0-9A-Za-z-]{1,39}/[0-9A-Za-z._-]{1,100}$", "owner/name", "a repository like acme/app");
 export const CIDR = text("^[0-9a-fA-F:.]{2,45}(/[0-9]{1,3})?$", "CIDR", "an address or network like 10.0.0.0/8", isCidr);
+/** Secrets that are changed without a gap: several, one a line. Resolved to lines without blank ones. */
+function lines(one: string, expected: string): Kind<string> {
+  // No count of lines here: Go's expressions, which a CRD is checked with, allow a thousand repetitions in all.
+  const pattern = `^${one}(\\r?\\n${one})*(\\r?\\n)*$`;
+  const regexp = new RegExp(pattern);
+  const split = (value: string) => value.split(/\r?\n/).filter((line) => line !== "");
+  const fits = (value: unknown): value is string => typeof value === "string" && value.length <= 8192 && regexp.test(value) && split(value).length <= MOST_LINES;
+  return { pattern, type: "secret", expected: `${expected}, or up to ${MOST_LINES} such lines`, parse: (value) => (fits(value) ? split(value).join("\n") : undefined) };
+}
+
+const MOST_LINES = 10;
+
 /** Fixed API keys: fit for every header and for both halves of Basic. */
-export const SECRET_KEY = text("^[!-9;-~]{8,512}$", "secret", "8 to 512 visible ASCII characters without a colon");
+export const SECRET_KEYS = lines("[!-9;-~]{8,512}", "8 to 512 visible ASCII characters without a colon");
+export const SIGNING_SECRETS = lines("[!-~]{32,512}", "32 to 512 visible ASCII characters");
 export const HTTP_URL = text("^https?://[!-~]{1,1000}$", "URL", "an http or https URL without credentials, like https://example.com", isHttp);
 
 /** The origin of a public URL: tools of several protocols expect us at its root. */
@@ -61,7 +74,7 @@ export const ORIGIN: Kind<string> = {
 };
 
 const KINDS: readonly Kind<unknown>[] = [
-  SIZE, DURATION, PERCENT, ADDRESS, NAME, SCOPE, NAMED_SCOPE, REFS, BRANCH, REPOSITORY, CIDR, SECRET_KEY, HTTP_URL, ORIGIN,
+  SIZE, DURATION, PERCENT, ADDRESS, NAME, SCOPE, NAMED_SCOPE, REFS, BRANCH, REPOSITORY, CIDR, SECRET_KEYS, SIGNING_SECRETS, HTTP_URL, ORIGIN,
 ];
 
 /** The kind a schema means, by its pattern. */

@@ -113,7 +113,8 @@ export function checkCache(cache: DeclaredCache, storages: readonly string[], la
 function checkAuth({ auth, listen, url }: Declared, problems: Problems): void {
   const keys = [["adminKey", auth.adminKey], ["writeKey", auth.writeKey], ["readKey", auth.readKey]] as const;
   for (const [index, [name, value]] of keys.entries()) {
-    const same = keys.slice(0, index).find(([, other]) => other !== undefined && other === value);
+    const own = value?.split("\n") ?? [];
+    const same = keys.slice(0, index).find(([, other]) => other?.split("\n").some((line) => own.includes(line)));
     if (same !== undefined) problems.add(`auth.${name}`, `is the same key as auth.${same[0]}; each key needs a value of its own`);
   }
   if (auth.sessionLifetime > auth.maxSessionLifetime) problems.add("auth.sessionLifetime", "expected a duration not above auth.maxSessionLifetime");

@@ -101,6 +101,7 @@ export function configSchema(protocols: ProtocolOptions) {
       retention: duration({ default: "90d", description: "How long rows are kept." }),
     }),
     shutdown: section("A graceful end.", {
+      delay: duration({ default: "0", description: "How long the server goes on serving after it was told to stop, not ready any more, until load balancers have noticed." }),
       drain: duration({ default: "30s", description: "Longest time for running requests to finish." }),
     }),
     protocols: protocolsSection(protocols),

@@ -12,6 +12,7 @@ export const VARIABLES = {
   "auth.adminKey": "STOWHOUSE_ADMIN_KEY",
   "auth.writeKey": "STOWHOUSE_WRITE_KEY",
   "auth.readKey": "STOWHOUSE_READ_KEY",
+  "auth.signingSecret": "STOWHOUSE_SIGNING_SECRET",
   "database.url": "STOWHOUSE_DATABASE_URL",
   "log.level": "STOWHOUSE_LOG_LEVEL",
 } as const;
