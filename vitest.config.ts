@@ -3,8 +3,8 @@ import { defineConfig } from "vitest/config";
 const MINUTE = 60_000;
 
 /** A folder of test/: everything in it starts processes of its own, so its files run one after the other. */
-function suite(name: string, testTimeout: number) {
-  return { test: { name, include: [`test/${name}/**/*.test.ts`], fileParallelism: false, testTimeout, hookTimeout: 5 * MINUTE } };
+function suite(name: string, testTimeout: number, more: object = {}) {
+  return { test: { name, include: [`test/${name}/**/*.test.ts`], fileParallelism: false, testTimeout, hookTimeout: 5 * MINUTE, ...more } };
 }
 
 export default defineConfig({
@@ -19,6 +19,7 @@ export default defineConfig({
       suite("crash", 30 * MINUTE),
       suite("faults", 10 * MINUTE),
       suite("fuzz", 10 * MINUTE),
+      suite("cluster", 5 * MINUTE, { globalSetup: "test/cluster/rig/up.ts" }),
     ],
   },
 });
