@@ -1,5 +1,5 @@
-import Type, { type TObject, type TProperties, type TSchema, type TUnsafe } from "typebox";
-import { optional, section, type Field } from "../server/config/fields.ts";
+import Type, { type TProperties, type TSchema, type TUnsafe } from "typebox";
+import { list, oneOf, optional, section, type Field } from "../server/config/fields.ts";
 import { ConfigSchema } from "../server/config/schema.ts";
 import { DURATION } from "../server/config/units.ts";
 
@@ -95,17 +95,19 @@ export function named<S extends TSchema>(map: S, atMost: number): S {
   return Object.assign(ruled(map, { rule: "self.all(name, name.matches('^[a-z0-9][a-z0-9-]{0,62}$'))", message: "names have a-z, 0-9 and -, at most 63 characters" }), { maxProperties: atMost });
 }
 
-export const labelSelector = (description: string): TObject<TProperties> =>
-  section(description, {
+/** A label selector. It has no default: one that was forgotten would select everything. */
+export function labelSelector(description: string) {
+  const selector = section(description, {
     matchLabels: optional(strings({ description: "Labels and the values they must have." })),
-    matchExpressions: optional(Type.Unsafe<{ key: string; operator: "In" | "NotIn" | "Exists" | "DoesNotExist"; values?: string[] }[]>({
-      type: "array",
-      maxItems: 50,
-      description: "Conditions on labels; all of them must hold.",
-      items: section("A condition on a label.", {
+    matchExpressions: optional(list(
+      section("A condition on a label.", {
         key: string({ description: "Name of the label.", maxLength: 317 }),
-        operator: Type.Unsafe({ type: "string", enum: ["In", "NotIn", "Exists", "DoesNotExist"], description: "How the label's value stands to the values." }),
-        values: optional(Type.Unsafe({ type: "array", maxItems: 100, items: { type: "string", maxLength: 63, description: "Value of a label." }, description: "Values, for In and NotIn." })),
+        operator: oneOf(["In", "NotIn", "Exists", "DoesNotExist"], { description: "How the label's value stands to the values." }),
+        values: optional(list(Type.Unsafe<string>({ type: "string", maxLength: 63, description: "Value of a label." }), { maxItems: 100, description: "Values, for In and NotIn." })),
       }),
-    })),
+      { maxItems: 50, description: "Conditions on labels; all of them must hold." },
+    )),
   });
+  delete (selector as { default?: unknown }).default;
+  return selector;
+}
