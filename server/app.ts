@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { loadCaches, registerAdmin, registerOpenApi, type CacheDeclarations } from "./admin/index.ts";
-import { CacheSettings, resolveCacheSettings, resolveConfig, type Config, type StorageSettings } from "./config.ts";
+import { loadCaches, registerAdmin, registerOpenApi } from "./admin/index.ts";
+import { resolveConfig, type Config, type StorageSettings } from "./config.ts";
 import type { Cache } from "./core/caches.ts";
 import { createCore, type Core } from "./core/core.ts";
 import type { Database } from "./database/database.ts";
@@ -25,6 +25,7 @@ import { sharedSecret } from "./identity/tokens.ts";
 import { Metrics } from "./metrics.ts";
 import { protocols as allProtocols } from "./protocols/index.ts";
 import type { Protocol, ProtocolContext } from "./protocols/protocol.ts";
+import { declarations, identitySettings, logLevel, Reconfiguration, tuning, urlKeysOf } from "./reconfigure.ts";
 import { openFilesystem } from "./storage/filesystem.ts";
 import { StoragePlacement } from "./storage/placement.ts";
 import { openReadCache } from "./storage/read-cache.ts";
@@ -46,6 +47,7 @@ export interface Stowhouse {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly readiness: Readiness;
+  readonly reconfiguration: Reconfiguration;
   /** Stops taking requests, lets the running ones finish, writes everything down. */
   close(): Promise<void>;
 }
@@ -79,31 +81,31 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     bodyMemory: config.memory.bodies,
     entryMemory: config.memory.entries,
     uploads: { idle: config.limits.uploadIdle, parts: config.limits.partsPerUpload, perActor: config.limits.uploads },
-    maintenance: { interval: config.eviction.interval, grace: config.eviction.grace, auditRetention: config.audit.retention },
-    water: { high: config.eviction.highWater, low: config.eviction.lowWater },
-    minFree: config.eviction.minFree,
+    tuning: tuning(config),
     onAudit: (record) => log.info("audit", record),
     onEvict: (entry, reason) => metrics.evicted(entry.cache, reason, entry.size),
     onError: (error) => log.error("background work failed; it is tried again", { cause: String((error as Error).stack ?? error) }),
   });
   metrics.watch(core, (storage) => placement.failing(storage));
-  const identity = await openIdentity(config, database);
-  const signer = new Signer(await sharedSecret(database, "url-signing"));
+  const identity = await Identity.open({ database, issuer: config.auth.issuer, ...identitySettings(config) });
+  const ownUrlKey = async () => Buffer.from(await sharedSecret(database, "url-signing"), "base64url");
+  const signer = new Signer(await urlKeysOf(config, ownUrlKey));
   const audit = new RequestAudit(core.journal);
   const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, audit, signer });
   const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads, audit });
   const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, used: (header) => identity.authenticator.used(header), enabled: config.memory.front });
   const receive = new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit });
+  const readiness: Readiness = { draining: false };
   const { cert, key, clientCa, requireClientCert } = config.tls;
   const app = createHttpServer(
     {
       headerSize: config.limits.headerSize, headersTimeout: config.limits.headersTimeout, jsonBody: config.limits.jsonBody, trustedProxies: config.trustedProxies,
       tls: cert && key ? { cert, key, clientCa, requireClientCert } : undefined,
     },
-    { auth, accounting, front, receive, log },
+    { auth, accounting, front, receive, log, readiness },
   );
-  await registerRateLimit(app, config.limits.requestsPerMinute);
-  const readiness: Readiness = { draining: false };
+  const limit = { perMinute: config.limits.requestsPerMinute };
+  await registerRateLimit(app, limit);
   const context = {
     core, auth, signer,
     receive,
@@ -114,7 +116,8 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   await registerOpenApi(app);
   registerHealth(app, { core, metrics, auth, readiness, metricsAccess: config.metrics.listen ? "elsewhere" : config.metrics.access });
   registerAuthRoutes(app, { identity, auth, caches: core.caches, journal: core.journal });
-  await registerAdmin(app, { core, auth, identity, caches: await loadCaches(core, cacheDeclarations(config), log) });
+  const managed = await loadCaches(core, declarations(config), log);
+  await registerAdmin(app, { core, auth, identity, caches: managed });
   for (const protocol of dependencies.protocols ?? allProtocols) {
     const options = config.protocols[protocol.name];
     if (options?.enabled !== false) await registerProtocol(app, protocol, { ...context, options: options as never }, log);
@@ -124,7 +127,8 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     await core.close();
     await log.drain();
   });
-  return { app, core, identity, metrics, log, readiness, close: () => app.close() };
+  const reconfiguration = new Reconfiguration(config, { core, identity, signer, ownUrlKey, managed, accounting, limit, metrics, log });
+  return { app, core, identity, metrics, log, readiness, reconfiguration, close: () => app.close() };
 }
 
 /** Mounts a protocol with its own status table and labels; bodies arrive as streams. */
@@ -138,11 +142,6 @@ async function registerProtocol(app: FastifyInstance, protocol: Protocol, contex
     scope.setErrorHandler((error, request, reply) => refuse(request, reply, error, protocol.refusals, log));
     await protocol.plugin(scope, context);
   });
-}
-
-function cacheDeclarations(config: Config): CacheDeclarations {
-  const context = { storages: Object.keys(config.storages), entrySize: config.limits.entrySize };
-  return { configured: new Set(Object.keys(config.caches)), schema: CacheSettings, resolve: (settings) => resolveCacheSettings(settings, context) };
 }
 
 function openDatabase(config: Config): Promise<Database> {
@@ -184,18 +183,7 @@ async function openBucket(config: Config, storage: StorageSettings): Promise<Blo
   return openS3(storage.s3!, config.memory.unwritten);
 }
 
-function openIdentity(config: Config, database: Database): Promise<Identity> {
-  const { adminKey, writeKey, readKey, issuer, github, githubRuntime, sessionLifetime, maxSessionLifetime } = config.auth;
-  return Identity.open({
-    database,
-    fixedKeys: { admin: adminKey, write: writeKey, read: readKey },
-    issuer,
-    lifetimes: { default: Math.floor(sessionLifetime / 1000), max: Math.floor(maxSessionLifetime / 1000) },
-    github: github.audience ? { issuer: github.issuer, audience: github.audience, rules: github.rules, runtimeTokens: githubRuntime.enabled, jwks: { timeout: github.jwksTimeout } } : undefined,
-  });
-}
-
 /** The log on standard output. */
-export function openLog({ log: { level } }: Config): Log {
-  return new Log(level === "trace" ? "debug" : level === "fatal" ? "error" : level);
+export function openLog(config: Config): Log {
+  return new Log(logLevel(config));
 }

@@ -23,18 +23,23 @@ program
     const { config: file, ...flags } = options;
     // Only here: a build that asks for one artifact must not wait until a whole server was loaded.
     if (cluster.isWorker) return (await import("./worker.ts")).work();
-    const [{ protocolOptions }, { loadConfig }, { LAST_RESORT_MS, serve, shutDown }] = await Promise.all([import("./app.ts"), import("./config.ts"), import("./serve.ts")]);
-    const config = loadConfig({ file, flags, env: process.env, readFile: (path) => readFileSync(path, "utf8"), protocols: protocolOptions() });
+    const [{ protocolOptions }, { ConfigFiles, onHangup, watchConfig }, { lastResort, serve, shutDown }] = await Promise.all([import("./app.ts"), import("./reload.ts"), import("./serve.ts")]);
+    const files = new ConfigFiles({ file, flags, env: process.env, protocols: protocolOptions() });
+    const config = files.load();
     const print = (text: string) => console.log(text);
-    if (config.processes > 1) process.exit(await (await import("./cluster.ts")).supervise(config, print));
+    if (config.processes > 1) process.exit(await (await import("./cluster.ts")).supervise(config, files, print));
     const server = await serve(config, print);
+    const { reconfiguration } = server;
+    const watcher = watchConfig(files, (next) => void reconfiguration.take(next), (problem) => reconfiguration.refuse(problem));
+    onHangup(() => watcher.now());
     let stopping = false;
     const stop = () => {
       // Who sends a second signal does not want to wait.
       if (stopping) process.exit(1);
       stopping = true;
-      setTimeout(() => process.exit(1), config.shutdown.drain + LAST_RESORT_MS).unref();
-      void shutDown(server, config).then(() => process.exit(0));
+      watcher.stop();
+      setTimeout(() => process.exit(1), lastResort(reconfiguration.current)).unref();
+      void shutDown(server, reconfiguration.current).then(() => process.exit(0));
     };
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);

@@ -5,7 +5,9 @@ import { openLog } from "./app.ts";
 import type { Config } from "./config.ts";
 import type { Log } from "./http/log.ts";
 import { joinFigures, type Figures } from "./metrics.ts";
-import { LAST_RESORT_MS } from "./serve.ts";
+import { logLevel } from "./reconfigure.ts";
+import { onHangup, watchConfig, type ConfigFiles } from "./reload.ts";
+import { lastResort } from "./serve.ts";
 import type { FromWorker, ToWorker } from "./worker.ts";
 
 /** A worker that has ended is started again after so long; after twice as long each time it did not last. */
@@ -24,15 +26,18 @@ interface Running {
 /**
  * Serves with several processes on this machine: workers (worker.ts) with one listening port, to which connections go in
  * turn, and one index. Starts those again that end by themselves, and ends all on SIGTERM or SIGINT.
+ * @param files where the configuration comes from: their changes are taken over by all
  * @param print for people, not for logs
  * @returns the exit code, when all have ended
  */
-export function supervise(config: Config, print: (text: string) => void): Promise<number> {
-  return new Supervisor(config, print).run();
+export function supervise(config: Config, files: ConfigFiles, print: (text: string) => void): Promise<number> {
+  return new Supervisor(config, files, print).run();
 }
 
 class Supervisor {
-  readonly #config: Config;
+  readonly #started: Config;
+  #config: Config;
+  readonly #files: ConfigFiles;
   readonly #print: (text: string) => void;
   readonly #log: Log;
   readonly #stop = new AbortController();
@@ -41,8 +46,10 @@ class Supervisor {
   #nextId = 0;
   #failed = false;
 
-  constructor(config: Config, print: (text: string) => void) {
+  constructor(config: Config, files: ConfigFiles, print: (text: string) => void) {
+    this.#started = config;
     this.#config = config;
+    this.#files = files;
     this.#print = print;
     this.#log = openLog(config);
   }
@@ -52,6 +59,8 @@ class Supervisor {
     cluster.setupPrimary({ stdio: ["ignore", "pipe", "inherit", "ipc"], serialization: "advanced" });
     process.on("SIGTERM", () => this.#end());
     process.on("SIGINT", () => this.#end());
+    const watcher = watchConfig(this.#files, (config) => this.#take(config), (problem) => this.#tellAll({ say: "refused", problem }));
+    onHangup(() => watcher.now());
     // The first one alone migrates the index, makes the keys and finds out whether it can serve at all.
     const first = this.#start(true);
     const welcome = await Promise.race([first.ready, first.ended]);
@@ -60,7 +69,7 @@ class Supervisor {
       return welcome.code ?? 1;
     }
     this.#print(welcome);
-    const others = Array.from({ length: this.#config.processes - 1 }, () => this.#start(false));
+    const others = Array.from({ length: this.#started.processes - 1 }, () => this.#start(false));
     await Promise.all([first, ...others].map((running) => this.#keep(running)));
     await this.#log.drain();
     return this.#failed ? 1 : 0;
@@ -74,8 +83,11 @@ class Supervisor {
     if (worker.process.stdout) relay(worker.process.stdout, this.#log);
     const ready = Promise.withResolvers<string>();
     worker.on("message", (message: FromWorker) => {
-      if (message.say === "hello") tell(worker, { say: "serve", config: this.#config, repair });
-      else if (message.say === "metrics") void this.#answer(worker, message.id);
+      if (message.say === "hello") {
+        // As the others were started, or it could listen elsewhere; then as they are now.
+        tell(worker, { say: "serve", config: this.#started, repair });
+        if (this.#config !== this.#started) tell(worker, { say: "config", config: this.#config });
+      } else if (message.say === "metrics") void this.#answer(worker, message.id);
       else if (message.say === "figures") this.#gathering.get(message.id)?.(message.figures);
       else {
         this.#serving.add(worker);
@@ -112,13 +124,23 @@ class Supervisor {
     }
   }
 
+  #take(config: Config): void {
+    this.#config = config;
+    this.#log.setLevel(logLevel(config));
+    this.#tellAll({ say: "config", config });
+  }
+
+  #tellAll(message: ToWorker): void {
+    for (const worker of Object.values(cluster.workers ?? {})) if (worker) tell(worker, message);
+  }
+
   #end(): void {
     const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     const kill = () => workers.forEach((worker) => worker.process.kill("SIGKILL"));
     if (this.#stop.signal.aborted) return kill();
     this.#stop.abort();
-    for (const worker of workers) tell(worker, { say: "stop" });
-    setTimeout(kill, this.#config.shutdown.drain + LAST_RESORT_MS).unref();
+    this.#tellAll({ say: "stop" });
+    setTimeout(kill, lastResort(this.#config)).unref();
   }
 
   async #answer(worker: Worker, id: number): Promise<void> {

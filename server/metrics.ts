@@ -38,14 +38,34 @@ export class Metrics implements Meter {
   });
   readonly #cacheReads = this.#counter("stowhouse_read_cache_requests_total", "Blobs opened through a storage's read cache.", ["storage", "result"]);
   readonly #cacheBytes = this.#counter("stowhouse_read_cache_bytes_total", "Bytes read through a storage's read cache.", ["storage", "result"]);
+  // Each process of a server takes the same configuration over, so they are not added up.
+  readonly #reloads = new Counter({
+    name: "stowhouse_config_reload_total", help: "Changed configurations by result: success, or failure for a wrong one.", labelNames: ["result"], aggregator: "max", registers: [this.registry],
+  });
+  readonly #reloaded = this.#setting("stowhouse_config_last_reload_successful", "Whether the configuration as it is now was taken over.", "min");
+  readonly #restart = this.#setting("stowhouse_config_restart_needed", "Whether a field has changed that only a restart takes over.", "max");
   readonly #flushes: (() => void)[] = [];
 
   constructor() {
+    for (const result of ["success", "failure"]) this.#reloads.labels(result).inc(0);
+    this.#reloaded.set(1);
+    this.#restart.set(0);
     collectDefaultMetrics({ register: this.registry, prefix: "stowhouse_" });
   }
 
   #counter<L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
     return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  #setting(name: string, help: string, aggregator: "max" | "min"): Gauge {
+    return new Gauge({ name, help, aggregator, registers: [this.registry] });
+  }
+
+  /** @param restart whether something waits for a restart */
+  configReloaded(success: boolean, restart = false): void {
+    this.#reloads.labels(success ? "success" : "failure").inc();
+    this.#reloaded.set(success ? 1 : 0);
+    if (success) this.#restart.set(restart ? 1 : 0);
   }
 
   /** Counts in plain numbers; they reach the counters when somebody scrapes (a third of the cost of counting right there). */

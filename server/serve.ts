@@ -2,12 +2,13 @@ import { mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { resolve } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { buildApp, type Stowhouse } from "./app.ts";
 import type { Config } from "./config.ts";
 import { firstKeys, KEYS_FILE, type FirstKeys } from "./first-keys.ts";
 
 /** A drain that does not end must still end the process: so long after its time, ms. */
-export const LAST_RESORT_MS = 5_000;
+const PATIENCE_MS = 5_000;
 
 export interface Running extends Stowhouse {
   /** What clients on this machine use. */
@@ -53,9 +54,18 @@ export async function serve(config: Config, print: (text: string) => void, how: 
   return { ...server, url, close };
 }
 
-/** Ends a server gracefully: it says it is not ready, finishes what runs, and gives up after the drain time. */
+/** The time (ms) after which a process that was told to stop is ended whatever it does. */
+export function lastResort({ shutdown: { delay, drain } }: Config): number {
+  return delay + drain + PATIENCE_MS;
+}
+
+/**
+ * Ends a server gracefully: it says it is not ready and serves on until load balancers have noticed, finishes what runs, and
+ * gives up after the drain time.
+ */
 export async function shutDown(server: Stowhouse, config: Config): Promise<void> {
   server.readiness.draining = true;
+  await wait(config.shutdown.delay);
   const limit = setTimeout(() => server.app.server.closeAllConnections(), config.shutdown.drain).unref();
   server.app.server.closeIdleConnections();
   await server.close();

@@ -1,6 +1,6 @@
 import type { Config } from "./config.ts";
 import type { Figures } from "./metrics.ts";
-import { LAST_RESORT_MS, serve, shutDown } from "./serve.ts";
+import { lastResort, serve, shutDown } from "./serve.ts";
 
 /** What a worker says to its parent. */
 export type FromWorker =
@@ -17,6 +17,9 @@ export type ToWorker =
   | { readonly say: "metrics"; readonly id: number; readonly text: string }
   /** Asks for the worker's own metrics. */
   | { readonly say: "figures"; readonly id: number }
+  /** The configuration has changed. */
+  | { readonly say: "config"; readonly config: Config }
+  | { readonly say: "refused"; readonly problem: string }
   | { readonly say: "stop" };
 
 /** Longest wait for the parent's answer to a scrape, ms. */
@@ -32,19 +35,23 @@ export async function work(): Promise<void> {
     if (stopping) return;
     stopping = true;
     const { config } = await begun.promise;
-    setTimeout(() => process.exit(1), config.shutdown.drain + LAST_RESORT_MS).unref();
-    await shutDown(await running, config);
+    setTimeout(() => process.exit(1), lastResort(config)).unref();
+    const server = await running;
+    await shutDown(server, server.reconfiguration.current);
     process.exit(0);
   };
   process.on("message", (message: ToWorker) => {
     if (message.say === "serve") begun.resolve(message);
     else if (message.say === "metrics") scrapes.get(message.id)?.(message.text);
     else if (message.say === "stop") void stop();
+    else if (message.say === "config") running.then(({ reconfiguration }) => reconfiguration.take(message.config)).catch(() => {});
+    else if (message.say === "refused") running.then(({ reconfiguration }) => reconfiguration.refuse(message.problem)).catch(() => {});
     else running.then(({ metrics }) => metrics.figures()).then((figures) => tell({ say: "figures", id: message.id, figures }), () => {});
   });
   process.on("SIGTERM", () => void stop());
   // From a terminal it reaches the parent too, and the parent decides.
   process.on("SIGINT", () => {});
+  process.on("SIGHUP", () => {});
 
   let nextId = 0;
   const together = () =>

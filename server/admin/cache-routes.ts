@@ -42,7 +42,8 @@ function effectOf(cache: Cache): NonNullable<Static<typeof CacheAnswer>["effecti
 
 /** `/v1/admin/caches`: those of the configuration can be looked at, others be made, changed and deleted. */
 export function registerCaches(app: FastifyInstance, { core, caches }: AdminContext): void {
-  const { configured, schema } = caches.declarations;
+  const { schema } = caches.declarations;
+  const isConfigured = (name: string) => caches.declarations.configured.has(name);
 
   const managed = (row: CacheRow): Static<typeof CacheAnswer> => {
     const cache = row.settings === null ? undefined : core.caches.get(row.name);
@@ -54,7 +55,7 @@ export function registerCaches(app: FastifyInstance, { core, caches }: AdminCont
   });
   const view = async (name: string): Promise<Static<typeof CacheAnswer>> => {
     const cache = core.caches.get(name);
-    if (cache && configured.has(name)) return fixed(cache);
+    if (cache && isConfigured(name)) return fixed(cache);
     const row = (await caches.rows()).find((one) => one.name === name);
     if (!row) throw errors.noCache();
     return managed(row);
@@ -64,7 +65,7 @@ export function registerCaches(app: FastifyInstance, { core, caches }: AdminCont
     "/caches",
     operation("caches.list", "Lists all caches", { response: { 200: Type.Object({ caches: Type.Array(CacheAnswer) }) } }),
     async () => {
-      const own = core.caches.list().filter((cache) => configured.has(cache.name));
+      const own = core.caches.list().filter((cache) => isConfigured(cache.name));
       return { caches: [...own.map(fixed), ...(await caches.reload()).map(managed)] };
     },
   );

@@ -9,7 +9,7 @@ import { purge } from "./purge.ts";
 
 /** How caches are declared; app.ts knows the configuration. */
 export interface CacheDeclarations {
-  /** Names that the configuration has: fixed while the server runs. */
+  /** Names that the configuration has: not to be changed here. */
   readonly configured: ReadonlySet<string>;
   /** The schema of a cache's settings, in words. */
   readonly schema: TSchema;
@@ -27,7 +27,7 @@ const MAX_CACHES = 1_000;
  * them within ten seconds. A deleted one stays as a mark until its entries are gone: a crash in between resumes there.
  */
 export class ManagedCaches {
-  readonly declarations: CacheDeclarations;
+  #declarations: CacheDeclarations;
   readonly #core: Core;
   readonly #log: Log;
   /** Settings as this process has taken them over, as JSON. */
@@ -37,10 +37,24 @@ export class ManagedCaches {
   #working: Promise<void> | undefined;
 
   constructor(core: Core, declarations: CacheDeclarations, log: Log) {
-    this.declarations = declarations;
+    this.#declarations = declarations;
     this.#core = core;
     this.#log = log;
     this.#timer = setInterval(() => void this.work(), RELOAD_MS).unref();
+  }
+
+  get declarations(): CacheDeclarations {
+    return this.#declarations;
+  }
+
+  /** Takes over that the configuration has changed: which names it has, and what settings mean by it. */
+  redeclare(declarations: CacheDeclarations): void {
+    this.#declarations = declarations;
+    for (const name of this.#known.keys()) {
+      if (declarations.configured.has(name)) this.#known.delete(name);
+      else this.#known.set(name, "");
+    }
+    void this.work();
   }
 
   /** The caches of the index, those that are being removed too. */

@@ -10,7 +10,7 @@ import { registerDocument } from "./openapi.ts";
 import { compileSchema } from "./schema.ts";
 import { registerStats } from "./stats.ts";
 
-export { loadCaches, type CacheDeclarations } from "./caches.ts";
+export { loadCaches, type CacheDeclarations, type ManagedCaches } from "./caches.ts";
 export type { AdminContext } from "./context.ts";
 export { registerOpenApi } from "./openapi.ts";
 

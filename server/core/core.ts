@@ -30,13 +30,18 @@ export interface CoreOptions {
   /** Names kept in RAM. */
   readonly entryMemory: number;
   readonly uploads: UploadLimits;
+  readonly tuning: Tuning;
+  readonly onAudit: (record: AuditRecord) => void;
+  readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** What may change while the server runs. */
+export interface Tuning {
   readonly maintenance: MaintenanceOptions;
   readonly water: WaterMarks;
   /** Part of a storage that eviction keeps free (0 to 1). */
   readonly minFree: number;
-  readonly onAudit: (record: AuditRecord) => void;
-  readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
-  readonly onError: (error: unknown) => void;
 }
 
 /** Everything a protocol works with. No HTTP here, no SDK, no driver. */
@@ -53,12 +58,15 @@ export interface Core {
   readonly maintenance: Maintenance;
   readonly compaction: Compaction;
   readonly stores: ReadonlyMap<string, BlobStore>;
+  /** Takes other settings from now on, and makes a pass of maintenance by them and by what the caches say now. */
+  tune(tuning: Tuning): void;
   repair(options?: RepairOptions): Promise<RepairReport>;
   close(): Promise<void>;
 }
 
 export function createCore(options: CoreOptions): Core {
   const { database, stores } = options;
+  let { tuning } = options;
   const caches = new Caches();
   for (const cache of options.caches) caches.set(cache);
   const journal = new Journal(database, 3_000, options.onAudit);
@@ -68,20 +76,24 @@ export function createCore(options: CoreOptions): Core {
   const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
   const archives = new Archives({ database, catalog, caches, quota, journal, limits: options.uploads });
   const pressure = async () => {
-    if ((await diskPressure(stores, options.minFree)).size === 0) return new Map<string, number>();
+    if ((await diskPressure(stores, tuning.minFree)).size === 0) return new Map<string, number>();
     // What the last pass evicted still waits for its grace; on a full disk that wait is short.
     await maintenance.collect(PRESSED_GRACE_MS);
-    const pressed = await diskPressure(stores, options.minFree);
+    const pressed = await diskPressure(stores, tuning.minFree);
     // What still waits is as good as free: nothing more has to go for it.
     for (const { store, bytes } of await database.scan("orphanedBytes", {})) if (pressed.has(store)) pressed.set(store, pressed.get(store)! - bytes);
     return pressed;
   };
-  const evictor = new Evictor({ database, catalog, caches, quota, journal, water: options.water, onEvict: options.onEvict, diskPressure: pressure });
+  const evictor = new Evictor({ database, catalog, caches, quota, journal, water: () => tuning.water, onEvict: options.onEvict, diskPressure: pressure });
   const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
-  const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, options.maintenance, options.onError);
+  const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, tuning.maintenance, options.onError);
   return {
     database, caches, catalog, bodies, uploads, archives, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
-    repair: (how) => repair({ database, catalog, stores: options.origins, grace: options.maintenance.grace }, how),
+    tune: (next) => {
+      tuning = next;
+      maintenance.tune(next.maintenance);
+    },
+    repair: (how) => repair({ database, catalog, stores: options.origins, grace: tuning.maintenance.grace }, how),
     close: async () => {
       await maintenance.stop();
       await journal.close();

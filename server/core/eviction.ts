@@ -22,7 +22,7 @@ export interface EvictorParts {
   readonly caches: Caches;
   readonly quota: Quota;
   readonly journal: Journal;
-  readonly water: WaterMarks;
+  readonly water: () => WaterMarks;
   readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
   /** Bytes to free in each storage that is below its floor, beside what is unused already. */
   readonly diskPressure: () => Promise<Map<string, number>>;
@@ -68,7 +68,8 @@ export class Evictor {
   }
 
   async #evict(cache: Cache, need: Need | undefined): Promise<void> {
-    const { quota, journal, water } = this.#parts;
+    const { quota, journal } = this.#parts;
+    const water = this.#parts.water();
     // The order of eviction rests on access times, which are mostly in RAM.
     await journal.flush();
     const now = Date.now();

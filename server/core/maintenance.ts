@@ -33,11 +33,12 @@ export class Maintenance {
   readonly #bodies: Bodies;
   readonly #evictor: Evictor;
   readonly #compaction: Compaction;
-  readonly #options: MaintenanceOptions;
+  #options: MaintenanceOptions;
   readonly #onError: (error: unknown) => void;
   readonly #holder = randomUUID();
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  #started = false;
   #stopped = false;
 
   constructor(database: Database, bodies: Bodies, evictor: Evictor, compaction: Compaction, options: MaintenanceOptions, onError: (error: unknown) => void) {
@@ -50,10 +51,23 @@ export class Maintenance {
   }
 
   start(): void {
-    const next = () => {
-      if (!this.#stopped) this.#timer = setTimeout(() => void this.pass().finally(next), this.#options.interval).unref();
-    };
-    next();
+    this.#started = true;
+    this.#next();
+  }
+
+  /** Takes other options from now on, and makes a pass by them. */
+  tune(options: MaintenanceOptions): void {
+    this.#options = options;
+    if (!this.#started || this.#stopped) return;
+    clearTimeout(this.#timer);
+    // The one under way may have seen what was before.
+    const after = this.#running ?? Promise.resolve();
+    void after.then(() => this.pass()).finally(() => this.#next());
+  }
+
+  #next(): void {
+    clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.pass().finally(() => this.#next()), this.#options.interval).unref();
   }
 
   /** One pass; never rejects. Of several replicas, one at a time works. */

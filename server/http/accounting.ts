@@ -42,6 +42,7 @@ export interface Account {
   readonly meter: RequestMeter;
   readonly counters: readonly Counter[];
   readonly download: DownloadTimes | undefined;
+  /** Whether it is a read, for the audit. */
   readonly audited: boolean;
   /** The part of its access-log lines that is the same for all of them. */
   readonly logged: string;
@@ -52,8 +53,8 @@ export class Accounting {
   readonly #meter: Meter;
   readonly #journal: Journal;
   readonly #log: Log;
-  readonly #accessLog: boolean;
-  readonly #auditReads: boolean;
+  #accessLog = false;
+  #auditReads = false;
   readonly #audit: RequestAudit;
   readonly #accounts = new Map<string, Account>();
 
@@ -61,9 +62,14 @@ export class Accounting {
     this.#meter = parts.meter;
     this.#journal = parts.journal;
     this.#log = parts.log;
-    this.#accessLog = parts.accessLog && parts.log.enabled("info");
-    this.#auditReads = parts.auditReads;
     this.#audit = parts.audit;
+    this.configure(parts);
+  }
+
+  /** Takes other settings from now on; to be called when the log's level has changed, too. */
+  configure({ accessLog, auditReads }: { accessLog: boolean; auditReads: boolean }): void {
+    this.#accessLog = accessLog && this.#log.enabled("info");
+    this.#auditReads = auditReads;
   }
 
   /** Counts and logs a finished request. @param account of the same kind of request, where the caller has kept it */
@@ -72,7 +78,7 @@ export class Accounting {
     account.meter.observe(ms / 1000, ctx.bytesIn, ctx.bytesOut);
     for (const counter of account.counters) counter.value++;
     account.download?.observe(ms, ctx.bytesOut);
-    if (account.audited) {
+    if (this.#auditReads && account.audited) {
       this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache: ctx.cache, keyspace: ctx.config.keyspace!, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
     }
     if (ctx.result === "denied") this.#audit.denied(ctx);
@@ -100,7 +106,7 @@ export class Accounting {
     if (downloads && result === "hit") counters.push(counter("download_ok"));
     if (downloads && (result === "error" || result === "aborted")) counters.push(counter("download_failed"));
     if (kind === "upload" && result !== "denied") counters.push(counter(result === "stored" || result === "exists" ? "upload_ok" : "upload_failed"));
-    return { meter, counters, download: downloads && result === "hit" ? new DownloadTimes(counter) : undefined, audited: this.#auditReads && result === "hit" && kind !== "other", logged };
+    return { meter, counters, download: downloads && result === "hit" ? new DownloadTimes(counter) : undefined, audited: result === "hit" && kind !== "other", logged };
   }
 
   #line(ctx: RequestContext, request: IncomingMessage, response: ServerResponse, ms: number, logged: string): void {

@@ -8,18 +8,18 @@ const MAX_PAIRS = 50_000;
 /**
  * Limits requests of each (credential, address) pair in a minute: a public key is never limited as a whole. A valid key on
  * loopback is never limited, nor are probes.
- * @param max requests a minute; 0 turns limiting off
+ * @param limit `perMinute` may change at any time; 0 turns limiting off
  */
-export async function registerRateLimit(app: FastifyInstance, max: number): Promise<void> {
-  if (max === 0) return;
+export async function registerRateLimit(app: FastifyInstance, limit: { readonly perMinute: number }): Promise<void> {
   await app.register(rateLimit, {
-    max,
+    max: () => limit.perMinute,
     timeWindow: 60_000,
     cache: MAX_PAIRS,
     // After the credential is known, before a body is read.
     hook: "preParsing",
     keyGenerator: (request) => `${request.stow.actor} ${normalizeIP(request.stow.address)}`,
     allowList: (request) => {
+      if (limit.perMinute === 0) return true;
       const { address, config, credential } = request.stow;
       // Whoever fills a reservation in small blocks was counted when it was reserved, and has no other use of that URL.
       if (config.auth === "signed" && request.method === "PUT") return true;

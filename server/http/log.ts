@@ -14,7 +14,7 @@ const MAX_PENDING = 4 * 1024 * 1024;
  */
 export class Log {
   readonly #fd: number;
-  readonly #level: number;
+  #level: number;
   #lines = "";
   #writing = false;
   #timer: NodeJS.Timeout | undefined;
@@ -23,6 +23,11 @@ export class Log {
   constructor(level: Level | "silent", fd = 1) {
     this.#level = ORDER[level];
     this.#fd = fd;
+  }
+
+  /** Takes another least severity from now on. */
+  setLevel(level: Level | "silent"): void {
+    this.#level = ORDER[level];
   }
 
   enabled(level: Level): boolean {

@@ -26,6 +26,8 @@ export interface ServerParts {
   readonly front: Front;
   readonly receive: Receiver;
   readonly log: Log;
+  /** Whether clients are asked to look for another server. */
+  readonly readiness: { readonly draining: boolean };
 }
 
 /** Longer than what load balancers keep an idle connection: they must be the ones who close it. */
@@ -39,13 +41,13 @@ export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.co
 
 /** The Fastify instance all routes hang on: contexts, credentials, accounting and errors are in place. */
 export function createHttpServer(options: ServerOptions, parts: ServerParts): FastifyInstance {
-  const { auth, accounting, front, receive, log } = parts;
+  const { auth, accounting, front, receive, log, readiness } = parts;
   let closing = false;
   const app = Fastify({
     serverFactory: (handler) =>
       makeServer(options, log, (request, response) => {
         // Clients of kept connections have to look for another server.
-        if (closing) response.shouldKeepAlive = false;
+        if (closing || readiness.draining) response.shouldKeepAlive = false;
         if (!front.answer(request, response)) handler(request, response);
       }),
     rewriteUrl: (request) => stripCachePrefix(request as IncomingMessage),

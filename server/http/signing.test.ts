@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { Signer, type SignedResource } from "./signing.ts";
+import { Signer, urlKey, type SignedResource } from "./signing.ts";
 
-const SECRET = Buffer.alloc(32, 7).toString("base64url");
-const signer = new Signer(SECRET);
+const SECRET = Buffer.alloc(32, 7);
+const signer = new Signer([SECRET]);
 
 function parsed(query: string): { se: string; sig: string } {
   const parameters = new URLSearchParams(query);
@@ -68,7 +68,20 @@ describe("a signature", () => {
 
   test("of another secret is worth nothing", () => {
     const one: SignedResource = { op: "read", cache: "default", id: "1", actor: "key:a" };
-    const { se, sig } = parsed(new Signer(Buffer.alloc(32, 8).toString("base64url")).sign(one, 60));
+    const { se, sig } = parsed(new Signer([Buffer.alloc(32, 8)]).sign(one, 60));
     expect(signer.verify(one, se, sig)).toBeUndefined();
+  });
+
+  test("of a secret that is on its way out is good until that is gone", () => {
+    const one: SignedResource = { op: "read", cache: "default", id: "1", actor: "key:a" };
+    const [first, second] = [urlKey("a".repeat(32)), urlKey("b".repeat(32))];
+    const rotated = new Signer([first]);
+    const { se, sig } = parsed(rotated.sign(one, 60));
+    rotated.use([second, first]);
+    expect(rotated.verify(one, se, sig)).toBeDefined();
+    const next = parsed(rotated.sign(one, 60));
+    rotated.use([second]);
+    expect(rotated.verify(one, se, sig)).toBeUndefined();
+    expect(rotated.verify(one, next.se, next.sig)).toBeDefined();
   });
 });

@@ -20,8 +20,10 @@ let database: Database;
 let identity: Identity;
 const opened: Identity[] = [];
 
+const githubOf = (over: Partial<GithubOptions> = {}): GithubOptions => ({ issuer: issuer.url, audience: AUDIENCE, rules: [rule], runtimeTokens: true, ...over });
+
 async function server(github: Partial<GithubOptions> = {}, options: Partial<IdentityOptions> = {}): Promise<Identity> {
-  const made = await Identity.open({ database, github: { issuer: issuer.url, audience: AUDIENCE, rules: [rule], runtimeTokens: true, ...github }, ...options });
+  const made = await Identity.open({ database, github: githubOf(github), ...options });
   opened.push(made);
   return made;
 }
@@ -165,7 +167,7 @@ describe("every kind of token at every door", () => {
     "an API key": ["requests", async () => (await identity.keys.create({ name: "k", permission: "admin" })).key],
     "a session of a key": ["requests", async () => (await identity.narrow(await identity.authenticator.authenticate(`Bearer ${(await identity.keys.create({ name: "k", permission: "write" })).key}`), view, {})).token],
     "a session of a job": ["requests", async () => (await identity.exchangeGithub(await issuer.idToken())).token],
-    "a session of another server": [null, async () => (await (await server({}, { signingKeys: ["a secret that this server doesn't know"] })).exchangeGithub(await issuer.idToken())).token],
+    "a session of another server": [null, async () => (await (await server({}, { signingSecrets: ["a secret that this server doesn't know"] })).exchangeGithub(await issuer.idToken())).token],
     "a session of another issuer with our secret": [null, async () => (await (await server({}, { issuer: "other" })).exchangeGithub(await issuer.idToken())).token],
     "nothing": ["requests", async () => ""],
     "noise": [null, async () => "eyJhbGciOiJub25lIn0.e30."],
@@ -203,9 +205,41 @@ describe("sessions made from other credentials", () => {
   });
 });
 
+describe("other settings while it runs", () => {
+  test("a narrowed rule counts from the next exchange on, and a wrong one changes nothing", async () => {
+    const one = await server();
+    await one.exchangeGithub(await issuer.idToken());
+    await expect(one.configure({ github: githubOf({ rules: [{ ...rule, repositoryId: undefined }] }) })).rejects.toThrow("auth.github.rules[0]");
+    await one.exchangeGithub(await issuer.idToken());
+    await one.configure({ github: githubOf({ rules: [{ ...rule, repositoryId: 999 }] }) });
+    await expect(one.exchangeGithub(await issuer.idToken())).rejects.toEqual(identityRefused);
+    await one.configure({});
+    await expect(one.exchangeGithub(await issuer.idToken())).rejects.toEqual(identityRefused);
+  });
+
+  test("a new key works at once, beside the old one or instead of it; what is gone ends with its sessions", async () => {
+    const one = await server({}, { fixedKeys: { write: "the-first-key" } });
+    const asks = async (token: string) => grantOf(token, one).then(() => true, () => false);
+    const session = await one.narrow(await one.authenticator.authenticate("Bearer the-first-key"), view, {});
+    expect([await asks("the-first-key"), await asks("the-second-key"), await asks(session.token)]).toEqual([true, false, true]);
+    await one.configure({ fixedKeys: { write: "the-first-key\nthe-second-key" } });
+    expect([await asks("the-first-key"), await asks("the-second-key"), await asks(session.token)]).toEqual([true, true, true]);
+    await one.configure({ fixedKeys: { write: "the-second-key" } });
+    expect([await asks("the-first-key"), await asks("the-second-key"), await asks(session.token)]).toEqual([false, true, false]);
+  });
+
+  test("a signing secret of one's own takes the place of the database's, whose tokens end", async () => {
+    const one = await server();
+    const before = await one.exchangeGithub(await issuer.idToken());
+    await one.configure({ github: githubOf(), signingSecrets: ["a secret of one's own, long enough for it"] });
+    await expect(grantOf(before.token, one)).rejects.toEqual(tokenInvalid);
+    await expect(grantOf((await one.exchangeGithub(await issuer.idToken())).token, one)).resolves.toBeDefined();
+  });
+});
+
 test("a wrong rule, issuer or signing key is refused at start with its field", async () => {
   await expect(server({ rules: [{ ...rule, repositoryId: undefined }] })).rejects.toThrow("auth.github.rules[0]");
   await expect(server({ issuer: "http://token.example" })).rejects.toThrow("auth.github.issuer");
-  await expect(server({}, { signingKeys: ["short"] })).rejects.toThrow("auth.signingKey");
+  await expect(server({}, { signingSecrets: ["short"] })).rejects.toThrow("auth.signingSecret");
   await expect(server({}, { fixedKeys: { read: "short" } })).rejects.toThrow("auth.readKey");
 });

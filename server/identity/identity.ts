@@ -13,13 +13,17 @@ import { checkRules, decide, type Decision, type GithubIdentity, type Refused, t
 import { newSessionId, parseSessionId, RUN_ID, sessionOf } from "./session-id.ts";
 import { MAX_LIFETIME, sharedSecret, Tokens } from "./tokens.ts";
 
-export interface IdentityOptions {
+export interface IdentityOptions extends IdentitySettings {
   readonly database: Database;
-  readonly fixedKeys?: FixedKeys | undefined;
-  /** Secrets that sign session tokens: the current one, and the one before it. Default: one kept in the database. */
-  readonly signingKeys?: readonly string[] | undefined;
   /** The `iss` of session tokens. */
   readonly issuer?: string | undefined;
+}
+
+/** What may change while the server runs. */
+export interface IdentitySettings {
+  readonly fixedKeys?: FixedKeys | undefined;
+  /** Secrets of session tokens: the first signs, all verify. Default: one kept in the database. */
+  readonly signingSecrets?: readonly string[] | undefined;
   /** How long session tokens live; never more than six hours. Default: one hour, and at most six. */
   readonly lifetimes?: Lifetimes | undefined;
   /** Without it, or without rules, no GitHub identity is accepted. */
@@ -50,30 +54,43 @@ export class Identity {
   readonly authenticator: Authenticator;
   readonly #database: Database;
   readonly #tokens: Tokens;
-  readonly #github: GithubTokens | undefined;
-  readonly #rules: readonly Rule[];
-  readonly #runtimeTokens: boolean;
-  readonly #lifetimes: Lifetimes;
+  readonly #fixedSecret: string;
+  #settings: IdentitySettings;
+  #github: GithubTokens | undefined;
 
   /** @throws config */
   static async open(options: IdentityOptions): Promise<Identity> {
-    const { database, signingKeys } = options;
-    const secrets = signingKeys?.length ? signingKeys : [await sharedSecret(database, "session-signing")];
-    return new Identity(options, secrets, await sharedSecret(database, "fixed-keys"));
+    return new Identity(options, await secretsOf(options, options.database), await sharedSecret(options.database, "fixed-keys"));
   }
 
   private constructor(options: IdentityOptions, secrets: readonly string[], fixedSecret: string) {
     const { database, github } = options;
     checkRules(github?.rules ?? []);
     this.#database = database;
-    this.#rules = github?.rules ?? [];
-    this.#runtimeTokens = github?.runtimeTokens ?? false;
-    this.#lifetimes = options.lifetimes ?? LIFETIMES;
+    this.#settings = options;
+    this.#fixedSecret = fixedSecret;
     this.#github = github && new GithubTokens(github);
     this.#tokens = new Tokens(options.issuer ?? "stowhouse", secrets);
-    const fixed = fixedKeys(options.fixedKeys ?? {}, fixedSecret);
-    this.keys = new Keys(database, fixed, () => this.authenticator.forget());
+    this.keys = new Keys(database, fixedKeys(options.fixedKeys ?? {}, fixedSecret), () => this.authenticator.forget());
     this.authenticator = new Authenticator(database, this.keys, this.#tokens);
+  }
+
+  /**
+   * Takes other settings from the next request on. Keys that are gone end at once, with their sessions; sessions that a rule
+   * gave keep what they were given. @throws config, and then nothing has changed
+   */
+  async configure(settings: IdentitySettings): Promise<void> {
+    const { github } = settings;
+    checkRules(github?.rules ?? []);
+    const fixed = fixedKeys(settings.fixedKeys ?? {}, this.#fixedSecret);
+    const secrets = await secretsOf(settings, this.#database);
+    // The issuer's keys are fetched anew for another issuer only.
+    const same = JSON.stringify({ ...github, rules: [] }) === JSON.stringify({ ...this.#settings.github, rules: [] });
+    const tokens = same ? this.#github : github && new GithubTokens(github);
+    this.#tokens.use(secrets);
+    this.#github = tokens;
+    this.#settings = settings;
+    this.keys.fix(fixed);
   }
 
   /**
@@ -91,7 +108,7 @@ export class Identity {
    * @throws tokenInvalid, identityRefused, identityUnavailable, badRequest
    */
   async exchangeRuntime(token: string, lifetime?: number): Promise<Session> {
-    if (!this.#runtimeTokens) throw errors.identityRefused("", { cause: "auth.githubRuntime.enabled is false" });
+    if (!this.#settings.github?.runtimeTokens) throw errors.identityRefused("", { cause: "auth.githubRuntime.enabled is false" });
     const claims = await this.#requireGithub().verifyRuntimeToken(token);
     const access = parseAccess(claims["ac"]);
     const identity = runtimeIdentity(claims, access);
@@ -124,6 +141,14 @@ export class Identity {
     await this.keys.close();
   }
 
+  get #rules(): readonly Rule[] {
+    return this.#settings.github?.rules ?? [];
+  }
+
+  get #lifetimes(): Lifetimes {
+    return this.#settings.lifetimes ?? LIFETIMES;
+  }
+
   #requireGithub(): GithubTokens {
     // Without rules nobody is let in, so the issuer needn't be asked for its keys.
     if (!this.#github || this.#rules.length === 0) throw errors.identityRefused("", { cause: "auth.github.rules is empty" });
@@ -145,4 +170,8 @@ export class Identity {
     await this.#database.write("revokeSessions", { kind, value, until: Date.now() + MAX_LIFETIME * 1000 });
     this.authenticator.forget();
   }
+}
+
+async function secretsOf({ signingSecrets }: IdentitySettings, database: Database): Promise<readonly string[]> {
+  return signingSecrets?.length ? signingSecrets : [await sharedSecret(database, "session-signing")];
 }

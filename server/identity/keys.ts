@@ -22,7 +22,7 @@ const BATCH = 500;
 /** The API keys: those in the database, and the fixed ones of the configuration, which are in RAM only. */
 export class Keys {
   readonly #database: Database;
-  readonly #fixed: readonly KeyRecord[];
+  #fixed: readonly KeyRecord[];
   readonly #changed: () => void;
   /** Last uses not written yet; at most one a key. */
   readonly #uses = new Map<string, number>();
@@ -35,6 +35,13 @@ export class Keys {
     this.#fixed = fixed;
     this.#changed = changed;
     this.#timer = setInterval(() => void this.flush(), FLUSH).unref();
+  }
+
+  /** Takes other keys of the configuration; the uses of those that stay are kept. */
+  fix(records: readonly KeyRecord[]): void {
+    this.#fixed = records;
+    for (const id of this.#fixedUses.keys()) if (!records.some((record) => record.id === id)) this.#fixedUses.delete(id);
+    this.#changed();
   }
 
   /** @throws badRequest */

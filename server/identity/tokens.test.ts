@@ -142,9 +142,29 @@ test("after a change of the secret old tokens live on, until the old secret is g
   await expect(after.verify(old)).rejects.toEqual(refused);
 });
 
-test("a short secret, none, or three are refused", () => {
-  for (const secrets of [["short"], [], [SECRET, OTHER, `${SECRET}3`]]) {
-    expect(() => new Tokens("stowhouse", secrets)).toThrow(/auth\.signingKey/);
+test("a token is good exactly as long as the secret that signed it is among the secrets", async () => {
+  const secrets = Array.from({ length: 4 }, (_, index) => `secret number ${index} of this server, long enough`);
+  const lists = fc.array(fc.shuffledSubarray(secrets, { minLength: 1 }), { minLength: 1, maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(lists, async (rotations) => {
+      const rotated = new Tokens("stowhouse", secrets);
+      const minted: { by: string; token: string }[] = [];
+      for (const list of rotations) {
+        rotated.use(list);
+        minted.push({ by: list[0]!, token: await rotated.mint(session()) });
+        for (const { by, token } of minted) expect(await rotated.verify(token).then(() => true, () => false)).toBe(list.includes(by));
+      }
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test("a short secret, none, or eleven are refused, and nothing changes", async () => {
+  const steady = new Tokens("stowhouse", [SECRET]);
+  for (const secrets of [["short"], [], Array.from({ length: 11 }, (_, index) => `${SECRET}${index}`)]) {
+    expect(() => steady.use(secrets)).toThrow(/auth\.signingSecret/);
+    await expect(steady.verify(await tokens.mint(session()))).resolves.toBeDefined();
+    expect(() => new Tokens("stowhouse", secrets)).toThrow(/auth\.signingSecret/);
   }
 });
 

@@ -12,6 +12,7 @@ export const MAX_LIFETIME = 6 * 60 * 60;
 /** `nbf` lies so far back that a client or a replica whose clock is slow takes the token, seconds. */
 const BACKDATED = 60;
 const MIN_SECRET = 32;
+const MAX_SECRETS = 10;
 /** Characters; Node takes 16 KiB of request headers in all. */
 export const MAX_TOKEN = 8192;
 const ALGORITHM = "HS256";
@@ -22,8 +23,8 @@ const ALGORITHM = "HS256";
  */
 export class Tokens {
   readonly #issuer: string;
-  readonly #keys = new Map<string, Uint8Array>();
-  readonly #current: { readonly kid: string; readonly key: Uint8Array };
+  /** By `kid`; the first one signs. */
+  #keys: ReadonlyMap<string, Uint8Array>;
 
   /**
    * @param issuer the `iss` of our tokens
@@ -32,13 +33,12 @@ export class Tokens {
    */
   constructor(issuer: string, secrets: readonly string[]) {
     this.#issuer = issuer;
-    for (const secret of secrets) {
-      if (secret.length < MIN_SECRET) throw errors.config(`auth.signingKey: expected at least ${MIN_SECRET} characters`);
-      this.#keys.set(derive(secret, "kid").toString("base64url").slice(0, 12), derive(secret, "key"));
-    }
-    const first = [...this.#keys][0];
-    if (!first || this.#keys.size > 2) throw errors.config("auth.signingKey: expected one key, or the new and the old one");
-    this.#current = { kid: first[0], key: first[1] };
+    this.#keys = keysOf(secrets);
+  }
+
+  /** Takes other secrets from now on. @throws config, and then nothing has changed */
+  use(secrets: readonly string[]): void {
+    this.#keys = keysOf(secrets);
   }
 
   /** Signs a session. @throws badRequest for one that has ended, would live longer than allowed or is too large to send */
@@ -47,19 +47,20 @@ export class Tokens {
     const { id, cache, read, write, trusted, expires } = session;
     if (!Number.isInteger(expires / 1000) || expires / 1000 <= now || expires / 1000 > now + MAX_LIFETIME) throw errors.badRequest("a session lives from one second to six hours");
     const run = parseSessionId(id)?.run;
+    const [kid, key] = this.#keys.entries().next().value!;
     const claims = {
       ac: formatAccess(read, write),
       stow: { cache, read, write, trusted, public: session.public },
       ...(run && { run_id: run }),
     };
     const token = await new SignJWT(claims)
-      .setProtectedHeader({ alg: ALGORITHM, typ: "JWT", kid: this.#current.kid })
+      .setProtectedHeader({ alg: ALGORITHM, typ: "JWT", kid })
       .setIssuer(this.#issuer)
       .setJti(newTokenId(id))
       .setIssuedAt(now)
       .setNotBefore(now - BACKDATED)
       .setExpirationTime(expires / 1000)
-      .sign(this.#current.key);
+      .sign(key);
     if (token.length > MAX_TOKEN) throw errors.badRequest("the session reads too many scopes for one token; ask for fewer");
     return token;
   }
@@ -99,6 +100,12 @@ function sessionFrom({ jti, nbf, exp, stow }: JWTPayload): SessionRights {
 
 function isScopeText(value: unknown): value is Scope {
   return typeof value === "string" && isScope(value);
+}
+
+function keysOf(secrets: readonly string[]): Map<string, Uint8Array> {
+  if (secrets.length === 0 || secrets.length > MAX_SECRETS) throw errors.config(`auth.signingSecret: expected 1 to ${MAX_SECRETS} secrets`);
+  if (secrets.some((secret) => secret.length < MIN_SECRET)) throw errors.config(`auth.signingSecret: expected at least ${MIN_SECRET} characters`);
+  return new Map(secrets.map((secret) => [derive(secret, "kid").toString("base64url").slice(0, 12), derive(secret, "key")]));
 }
 
 /** The same secret may sign other things (URLs), so each use has a key of its own. */
