@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { ServerResponse } from "node:http";
-import type { Bodies, OpenBody } from "../core/bodies.ts";
+import type { Bodies } from "../core/bodies.ts";
 import type { Catalog, Lookup } from "../core/catalog.ts";
 import type { Entry } from "../core/entry.ts";
 import { errors, readFailure, StowError } from "../core/errors.ts";
@@ -90,6 +90,16 @@ export class Sender {
     return body instanceof Promise ? body.then(small) : small(body);
   }
 
+  /**
+   * Answers with what `produce` pushes, for bodies that no entry holds as they go out. A pushed chunk may be used again once
+   * its push has settled; a client that takes nothing for too long is cut off. What fails before the first push is refused.
+   * @throws what `produce` throws before it pushed anything
+   */
+  produced(request: FastifyRequest, reply: FastifyReply, headers: Readonly<Record<string, string | number>>, produce: (push: (chunk: Buffer) => Promise<void>) => Promise<void>): Promise<FastifyReply> {
+    const size = headers["content-length"] as number | undefined;
+    return this.#stream(request, reply, produce, 200, headers, size).then(() => reply);
+  }
+
   #end(request: FastifyRequest, reply: FastifyReply, status: number, headers: Record<string, string | number>, body: Buffer | undefined): FastifyReply {
     request.stow.result = "hit";
     reply.hijack();
@@ -106,12 +116,19 @@ export class Sender {
     }
     // Opened before the status goes out: a body that is gone is a miss, not a broken answer.
     const body = await this.#bodies.open(entry);
-    await this.#stream(request, reply, body, status, headers, start, end);
+    const produce = async (push: (chunk: Buffer) => Promise<void>) => {
+      try {
+        await body.read(start, end, push);
+      } finally {
+        body.close().catch(() => {});
+      }
+    };
+    await this.#stream(request, reply, produce, status, headers, end - start);
     return reply;
   }
 
   /** Resolves when the answer has begun. The head goes out with the first bytes, so what can't even begin is refused. @throws notFound, readFailure, clientGone */
-  #stream(request: FastifyRequest, reply: FastifyReply, body: OpenBody, status: number, headers: Record<string, string | number>, start: number, end: number): Promise<void> {
+  #stream(request: FastifyRequest, reply: FastifyReply, produce: (push: (chunk: Buffer) => Promise<void>) => Promise<void>, status: number, headers: Readonly<Record<string, string | number>>, size: number | undefined): Promise<void> {
     const response = reply.raw;
     const pipe = new ResponsePipe(response, this.#options.stall);
     return new Promise((resolve, reject) => {
@@ -130,8 +147,9 @@ export class Sender {
         return pipe.push(chunk);
       };
       const finish = () => {
+        if (!begun) begin();
         // Fewer bytes than announced: the client would take those of the next answer for the rest.
-        if (request.stow.bytesOut !== end - start) throw errors.readFailure();
+        if (size !== undefined && request.stow.bytesOut !== size) throw errors.readFailure();
         response.end();
       };
       const fail = (error: unknown) => {
@@ -140,11 +158,7 @@ export class Sender {
         request.stow.result = response.destroyed || (error as StowError).code === "STOW_CLIENT_GONE" ? "aborted" : "error";
         response.destroy();
       };
-      const close = () => {
-        pipe.close();
-        body.close().catch(() => {});
-      };
-      void body.read(start, end, push).then(finish).catch(fail).finally(close);
+      void produce(push).then(finish).catch(fail).finally(() => pipe.close());
     });
   }
 }
