@@ -90,6 +90,25 @@ function propertiesOf(part: Field, without: readonly string[]): TProperties {
   return Object.fromEntries(Object.entries(part.properties ?? {}).filter(([name]) => !without.includes(name))) as unknown as TProperties;
 }
 
+/**
+ * A schema of the server's as a resource may have it: without the fields that hold secrets, which have no place there, and
+ * with every map bounded as the server bounds it.
+ */
+export function forResource(schema: Field): Field {
+  const { properties, items, additionalProperties: values } = schema;
+  const kept = Object.entries(properties ?? {}).filter(([, field]) => !isSecret(field));
+  return {
+    ...schema,
+    ...(properties && { properties: Object.fromEntries(kept.map(([name, field]) => [name, forResource(field)])) }),
+    ...(items && { items: forResource(items) }),
+    ...(typeof values === "object" && { additionalProperties: forResource(values), maxProperties: 1000 }),
+  };
+}
+
+function isSecret({ format, items, additionalProperties: values }: Field): boolean {
+  return format === "password" || (items !== undefined && isSecret(items)) || (typeof values === "object" && isSecret(values));
+}
+
 /** The same map, bounded in size, and its names checked: the words of the server's schema can't say either. */
 export function named<S extends TSchema>(map: S, atMost: number): S {
   return Object.assign(ruled(map, { rule: "self.all(name, name.matches('^[a-z0-9][a-z0-9-]{0,62}$'))", message: "names have a-z, 0-9 and -, at most 63 characters" }), { maxProperties: atMost });

@@ -1,7 +1,7 @@
 import type { Static, TUnsafe } from "typebox";
-import { integer, optional, section } from "../../server/config/fields.ts";
+import { integer, optional, section, type Field } from "../../server/config/fields.ts";
 import { configSchema, type ProtocolOptions, type ProtocolSettings } from "../../server/config/schema.ts";
-import { ruled, serverFields, serverPart, type Settings } from "../fields.ts";
+import { forResource, ruled, serverFields, serverPart, type Settings } from "../fields.ts";
 import type { KubeObject } from "../object.ts";
 import { Access, Auth } from "./schema/auth.ts";
 import { HttpRoute, Ingress, NetworkPolicy, Service, Tls } from "./schema/network.ts";
@@ -34,7 +34,7 @@ export function specSchema(protocols: ProtocolOptions) {
       caches: Caches,
       auth: Auth,
       access: Access,
-      protocols: properties.protocols as unknown as TUnsafe<Record<string, ProtocolSettings>>,
+      protocols: forResource(properties.protocols as Field) as unknown as TUnsafe<Record<string, ProtocolSettings>>,
       url: optional(server.url),
       processes: server.processes,
       inlineLimit: server.inlineLimit,

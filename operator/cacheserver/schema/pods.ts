@@ -18,7 +18,7 @@ const amounts = (what: string, words: object = {}) =>
   Type.Unsafe<Record<string, string | number>>({
     type: "object",
     maxProperties: 20,
-    additionalProperties: { "x-kubernetes-int-or-string": true, anyOf: [{ type: "integer" }, { type: "string" }], description: "A quantity like 500m or 1Gi.", maxLength: 20 },
+    additionalProperties: { "x-kubernetes-int-or-string": true, anyOf: [{ type: "integer" }, { type: "string" }], description: "A quantity like 500m or 1Gi." },
     description: what,
     ...words,
   });
