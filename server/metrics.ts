@@ -30,6 +30,8 @@ export class Metrics implements Meter {
   readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op"]);
   readonly #duration = new HotHistogram(this.registry, "stowhouse_request_duration_seconds", "Time from a request's head to the end of its answer.", SECONDS);
   readonly #uploadFailures = this.#counter("stowhouse_upload_failures_total", "Bodies that were sent but not stored.", ["protocol", "result"]);
+  readonly #lookups = this.#counter("stowhouse_lookups_total", "Look-ups of entries by cache, protocol and result: hit or miss.", ["cache", "protocol", "result"]);
+  readonly #refused = this.#counter("stowhouse_refused_requests_total", "Requests without the right (denied) or over a limit (refused), by API key.", ["protocol", "key", "result"]);
   readonly #evicted = this.#counter("stowhouse_evicted_entries_total", "Entries removed to make room or because their time was over.", ["cache", "reason"]);
   readonly #evictedBytes = this.#counter("stowhouse_evicted_bytes_total", "Bytes of entries removed.", ["cache", "reason"]);
   readonly #storage = this.#counter("stowhouse_storage_operations_total", "Calls to storages.", ["storage", "op", "result"]);
@@ -90,6 +92,21 @@ export class Metrics implements Meter {
     };
   }
 
+  /** Counts in a plain number too. */
+  lookups(cache: string, protocol: string, result: string): { value: number } {
+    const cell = { value: 0 };
+    const series = this.#lookups.labels(cache, protocol, result);
+    this.#flushes.push(() => {
+      series.inc(cell.value);
+      cell.value = 0;
+    });
+    return cell;
+  }
+
+  refused(protocol: string, key: string, result: string): void {
+    this.#refused.labels(protocol, key, result).inc();
+  }
+
   /** All metrics as text, in Prometheus' format. */
   async text(): Promise<string> {
     if (this.together) return this.together();
@@ -128,6 +145,12 @@ export class Metrics implements Meter {
       for (const [name, store] of core.stores) {
         const capacity = await store.capacity().catch(() => undefined);
         if (capacity) g.labels(name).set(capacity.free);
+      }
+    });
+    gauge("stowhouse_storage_size_bytes", "Size of a storage that has an end.", ["storage"], async (g) => {
+      for (const [name, store] of core.stores) {
+        const capacity = await store.capacity().catch(() => undefined);
+        if (capacity) g.labels(name).set(capacity.total);
       }
     });
     gauge("stowhouse_storage_failing", "Whether new blobs go round a storage because it failed a short while ago.", ["storage"], async (g) => {

@@ -11,6 +11,10 @@ export interface RequestMeter {
 
 export interface Meter {
   request(protocol: string, op: string, result: Result): RequestMeter;
+  /** Where look-ups of a cache with this result are counted; kept. */
+  lookups(cache: string, protocol: string, result: Result): { value: number };
+  /** Counts a request that was refused. @param key `key:<id>` of an API key, or what it had instead */
+  refused(protocol: string, key: string, result: Result): void;
 }
 
 /** Upper bounds (ms) of the download times kept for `stats`; the last bucket is open. */
@@ -40,7 +44,7 @@ class DownloadTimes {
 /** Where one kind of request is counted; looked up once, because looking up costs more than counting. */
 export interface Account {
   readonly meter: RequestMeter;
-  readonly counters: readonly Counter[];
+  readonly counters: readonly { value: number }[];
   readonly download: DownloadTimes | undefined;
   /** Whether it is a read, for the audit. */
   readonly audited: boolean;
@@ -82,6 +86,7 @@ export class Accounting {
       this.#journal.audit({ at: Date.now(), actor: ctx.actor, action: "read", cache: ctx.cache, keyspace: ctx.config.keyspace!, scope: "", key: "", size: ctx.bytesOut, result: "ok", address: ctx.address });
     }
     if (ctx.result === "denied") this.#audit.denied(ctx);
+    if (ctx.result === "denied" || ctx.result === "refused") this.#meter.refused(ctx.protocol, holderOf(ctx.actor), ctx.result);
     if (this.#accessLog) this.#line(ctx, request, response, ms, account.logged);
   }
 
@@ -101,8 +106,8 @@ export class Accounting {
     const counter = (name: string) => this.#journal.counter(cache, keyspace, name);
     const looksUp = kind === "lookup" || kind === "get";
     const downloads = kind === "download" || kind === "get";
-    const counters: Counter[] = [];
-    if (looksUp && (result === "hit" || result === "miss")) counters.push(counter(result));
+    const counters: { value: number }[] = [];
+    if (looksUp && (result === "hit" || result === "miss")) counters.push(counter(result), this.#meter.lookups(cache, protocol, result));
     if (downloads && result === "hit") counters.push(counter("download_ok"));
     if (downloads && (result === "error" || result === "aborted")) counters.push(counter("download_failed"));
     if (kind === "upload" && result !== "denied") counters.push(counter(result === "stored" || result === "exists" ? "upload_ok" : "upload_failed"));
@@ -118,6 +123,12 @@ export class Accounting {
       `{"time":"${timestamp()}","level":"info","msg":"request","method":"${request.method}","path":${path},"status":${response.statusCode},"ms":${ms.toFixed(2)},"in":${ctx.bytesIn},"out":${ctx.bytesOut},${logged},"actor":${JSON.stringify(ctx.actor)},"address":${JSON.stringify(ctx.address)}}`,
     );
   }
+}
+
+/** API keys by their id; sessions together, for they are too many. */
+function holderOf(actor: string): string {
+  if (actor === "") return "unknown";
+  return actor.startsWith("session:") ? "session" : actor;
 }
 
 let second = 0;
