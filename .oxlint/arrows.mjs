@@ -62,7 +62,8 @@ const MAY_IMPORT = {
   database: ["database interface", ...WORDS],
   "action's client": ["a protocol's client"],
   action: ["action's client", "a protocol's client"],
-  operator: ["config"],
+  // The schema of the configuration, and nothing of what runs with it.
+  operator: ["config", "config fields"],
 };
 
 /** Packages that belong to one driver; nothing else knows them. */

@@ -45,6 +45,9 @@ const UP: Files = {
   "action/main.ts": imports("../server/core/entry.ts"),
   "action/client/servers.ts": imports("../../server/protocols/go/index.ts"),
   "operator/main.ts": imports("../server/app.ts"),
+  "operator/errors.ts": imports("../server/core/errors.ts"),
+  "server/cluster.ts": imports("../operator/kube.ts"),
+  "action/post.ts": imports("../operator/kube.ts"),
   "server/attic/index.ts": imports("node:path"),
 };
 
@@ -59,7 +62,8 @@ const DOWN: Files = {
   "server/cli/push.ts": imports("../../action/client/servers.ts", "../app.ts"),
   "server/storage/s3/options.ts": imports("../../config/fields.ts"),
   "server/config/storages.ts": imports("./fields.ts", "../storage/s3/options.ts"),
-  "operator/cacheserver/schema.ts": imports("../../server/config.ts"),
+  "operator/cacheserver/schema.ts": imports("../../server/config.ts", "../../server/config/fields.ts", "../object.ts"),
+  "operator/kube.test.ts": imports("../test/fixtures/server.ts"),
   "action/daemon/proxy.ts": imports("../client/servers.ts", "../../server/protocols/go/client.ts"),
   "test/fixtures/server.ts": imports("../../server/app.ts", "../../server/storage/filesystem.ts"),
 };
