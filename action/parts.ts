@@ -1,6 +1,7 @@
 import type { Connection, RestoreOptions, RestoreResult, ArchiveOptions, SaveResult } from "./client/archive.ts";
 import type { Daemon, DaemonSettings } from "./daemon/start.ts";
 import type { JobMetrics } from "./daemon/control.ts";
+import type { Env } from "./toolkit.ts";
 
 /** GitHub's own cache, as @actions/cache speaks it. */
 export interface GithubCache {
@@ -13,7 +14,7 @@ export interface GithubCache {
 export interface Parts {
   saveArchive(connection: Connection, options: ArchiveOptions): Promise<SaveResult>;
   restoreArchive(connection: Connection, options: RestoreOptions): Promise<RestoreResult>;
-  startDaemon(settings: DaemonSettings): Promise<Daemon>;
+  startDaemon(settings: DaemonSettings, env: Env): Promise<Daemon>;
   stopDaemon(stateDir: string, options: { readonly drainMs: number }): Promise<JobMetrics>;
   renewToken(stateDir: string, token: string, url?: string): Promise<boolean>;
   /** Existing files and directories that match the patterns. */

@@ -2,12 +2,13 @@ import { join } from "node:path";
 import type { Endpoint } from "../server/protocols/client.ts";
 import { exported, identify } from "./access.ts";
 import { restoreAndReport } from "./cache-steps.ts";
-import { rightsOf, type Rights } from "./event.ts";
+import { rightsOf, situationOf, type Rights } from "./event.ts";
 import { Failure } from "./failure.ts";
 import type { Identity } from "./identity.ts";
 import { setupInputs, type SetupInputs } from "./inputs.ts";
 import { SET_UP } from "./memory.ts";
 import type { Parts } from "./parts.ts";
+import { applicant } from "./session.ts";
 import { jobDir, leave, newDaemonDir, newSecret, type State } from "./state.ts";
 import { surroundings } from "./surroundings.ts";
 import type { Env, Step } from "./toolkit.ts";
@@ -73,13 +74,13 @@ async function startDaemon(step: Step, parts: Parts, inputs: SetupInputs, { sess
   const runtimeToken = env["ACTIONS_RUNTIME_TOKEN"];
   try {
     const { url, caFile } = await parts.startDaemon({
-      servers: sessions.map((session) => ({ url: session.url, token: session.token })), stateDir, secret, logFile: join(stateDir, "daemon.log"),
+      servers: sessions.map(({ url, token, kind, expires }) => ({ url, token, session: { kind, expires } })), renewal: applicant(inputs, situationOf(env, step.payload), env), stateDir, secret, logFile: join(stateDir, "daemon.log"),
       readOnly: sessions.every(({ rights }) => !rights.write),
       ...(inputs.listen === undefined ? {} : { listen: `${inputs.listen}:0` }),
       ...(Object.values(proxies).some((one) => one !== undefined) ? { upstreamProxy: proxies } : {}),
       ...(inputs.intercept && runtimeToken ? { intercept: { runtimeToken } } : {}),
       ...(inputs.metricsUrl === undefined ? {} : { push: { url: inputs.metricsUrl, labels: labels(env) } }),
-    });
+    }, env);
     if (inputs.intercept && caFile !== undefined) intercept(step, url, caFile, proxies.noProxy);
     return { url, token: secret };
   } catch (error) {

@@ -27,8 +27,12 @@ export class Keeper {
   /** When the daemon was last of use, ms. */
   lastUse = Date.now();
 
-  constructor(settings: DaemonSettings, identity: Identity | undefined) {
+  readonly #refused: (server: number) => void;
+
+  /** @param refused told when a server does not take its token */
+  constructor(settings: DaemonSettings, identity: Identity | undefined, refused: (server: number) => void) {
     this.#settings = settings;
+    this.#refused = refused;
     this.#identity = identity;
     this.#start();
   }
@@ -102,6 +106,8 @@ export class Keeper {
       // The worker has a handle of its own; closing this one does not end the connection.
       this.#given.get(message.id)?.destroy();
       this.#given.delete(message.id);
+    } else if (message.type === "refused") {
+      this.#refused(message.server);
     } else if (message.type === "metrics") {
       this.lastUse = Date.now();
       this.#current = message.metrics;

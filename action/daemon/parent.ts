@@ -2,10 +2,12 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import path from "node:path";
+import { throughProxies } from "../client/exchange.ts";
 import { issue } from "./authority.ts";
 import { startControl } from "./control-server.ts";
 import { Keeper } from "./keeper.ts";
 import { push } from "./push.ts";
+import { renewing, Renewals } from "./renewal.ts";
 import { IDLE_MS, INTERCEPTED_HOST, type DaemonSettings } from "./settings.ts";
 import { clearState, readState, writeState } from "./state.ts";
 
@@ -29,13 +31,15 @@ process.once("message", (settings: DaemonSettings) => {
 process.on("uncaughtException", (error) => console.error(error));
 process.on("unhandledRejection", (error) => console.error(error));
 
-async function run(settings: DaemonSettings): Promise<Started> {
+async function run({ renewal, ...settings }: DaemonSettings): Promise<Started> {
+  throughProxies(settings.upstreamProxy ?? {});
   const host = settings.intercept && (settings.intercept.host ?? INTERCEPTED_HOST);
   const issued = host === undefined ? undefined : issue(host.replace(/:\d+$/, ""));
   const caFile = path.join(settings.stateDir, "ca.pem");
   if (issued) writeFileSync(caFile, issued.authority + certificates(settings.intercept!.extraCaFile), { mode: 0o644 });
 
-  const keeper = new Keeper(settings, issued?.identity);
+  const keeper = new Keeper(settings, issued?.identity, (server) => renewals?.refused(server));
+  const renewals = renewal && new Renewals(settings.servers, renewing(renewal), (server, token) => keeper.renew(server, token));
   const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => keeper.give(socket));
   await listen(server, settings.listen ?? "127.0.0.1:0");
   const secret = randomBytes(32).toString("base64url");

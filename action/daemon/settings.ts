@@ -1,7 +1,11 @@
+import type { Applicant, Kind } from "../session.ts";
+
 /** What a daemon is started with. It reaches the processes through pipes, never through arguments, environment or disk. */
 export interface DaemonSettings {
   /** By priority. A URL may end in a path prefix such as `/c/team`. */
-  readonly servers: readonly { readonly url: string; readonly token?: string | undefined }[];
+  readonly servers: readonly ServerSettings[];
+  /** The job's credentials, by which sessions are renewed; they don't leave the parent process. */
+  readonly renewal?: Applicant;
   /** A directory of the job's own (below RUNNER_TEMP): state file, certificate, spool. */
   readonly stateDir: string;
   /** What tools of this job show instead of a credential; random, at least 16 characters of [A-Za-z0-9_-]. */
@@ -19,6 +23,13 @@ export interface DaemonSettings {
   /** A daemon nobody used for so long ends, ms. Default 6 h. */
   readonly idleMs?: number;
   readonly push?: PushSettings;
+}
+
+export interface ServerSettings {
+  readonly url: string;
+  readonly token?: string | undefined;
+  /** Of a token that is to be renewed: the credential it was given for, and when it ends (ms). */
+  readonly session?: { readonly kind: Kind; readonly expires: number };
 }
 
 export interface InterceptSettings {
@@ -108,5 +119,6 @@ export type ToWorker =
 export type FromWorker =
   | { readonly type: "ready" }
   | { readonly type: "took"; readonly id: number }
+  | { readonly type: "refused"; readonly server: number }
   | { readonly type: "metrics"; readonly metrics: JobMetrics }
   | { readonly type: "drained"; readonly metrics: JobMetrics };

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { Env } from "../toolkit.ts";
 import type { Started } from "./parent.ts";
 import type { DaemonSettings } from "./settings.ts";
 import { openStateDir } from "./state.ts";
@@ -20,14 +21,14 @@ const START_MS = 10_000;
 
 /**
  * Starts the daemon as a process of its own, which outlives this one. It ends by `stopDaemon`, or when nobody has used it for
- * hours. @throws Error when it doesn't serve within ten seconds
+ * hours. @param env of the job @throws Error when it doesn't serve within ten seconds
  */
-export async function startDaemon(settings: DaemonSettings): Promise<Daemon> {
+export async function startDaemon(settings: DaemonSettings, env: Env): Promise<Daemon> {
   openStateDir(settings.stateDir);
   const log = openSync(settings.logFile, "a", 0o600);
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "mjs";
   const child = spawn(process.execPath, [fileURLToPath(new URL(`./parent.${extension}`, import.meta.url))], {
-    detached: true, windowsHide: true, stdio: ["ignore", log, log, "ipc"],
+    detached: true, windowsHide: true, stdio: ["ignore", log, log, "ipc"], env: withoutCredentials(env),
   });
   closeSync(log);
   let timer: NodeJS.Timeout | undefined;
@@ -49,4 +50,9 @@ export async function startDaemon(settings: DaemonSettings): Promise<Daemon> {
     if (child.connected) child.disconnect();
     child.unref();
   }
+}
+
+/** Every later step can read the environment of a process of its user: inputs and what the runner gave this step alone stay out of it. */
+function withoutCredentials(env: Env): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(INPUT|ACTIONS|STATE)_/i.test(name)));
 }

@@ -14,6 +14,8 @@ const BREAKER: BreakerOptions = { rest: 2_000, longestRest: 60_000, badAnswers: 
 export interface UpstreamEvents {
   opened(upstream: Upstream, why: string): void;
   closed(upstream: Upstream): void;
+  /** It does not take its token. */
+  refused(upstream: Upstream): void;
 }
 
 /**
@@ -25,6 +27,7 @@ export class Upstream {
   readonly url: string;
   readonly breaker: WatchedBreaker;
   readonly #budget: Budget;
+  readonly #events: UpstreamEvents;
   readonly #waiting = new Set<AbortController>();
   #server: Server;
   /** It has used up what the job may lose. */
@@ -33,6 +36,7 @@ export class Upstream {
   constructor(index: number, settings: { url: string; token?: string | undefined }, budget: Budget, events: UpstreamEvents) {
     this.index = index;
     this.#budget = budget;
+    this.#events = events;
     this.breaker = new WatchedBreaker(
       () => {
         for (const one of this.#waiting) one.abort();
@@ -61,7 +65,7 @@ export class Upstream {
     const since = performance.now();
     const patience = { connect: this.#budget.within(TOOL.connect), answer: this.#budget.within(stores ? UPLOAD_ANSWER : TOOL.answer), stall: this.#budget.within(TOOL.stall) };
     try {
-      return await this.#server.request(target, { ...options, patience, signal: waiting.signal });
+      return this.#judged(await this.#server.request(target, { ...options, patience, signal: waiting.signal }));
     } catch (error) {
       if (error instanceof ExchangeError && !options.signal?.aborted) this.failed(since);
       throw error;
@@ -71,8 +75,13 @@ export class Upstream {
   }
 
   /** A request nobody waits for. @throws ExchangeError */
-  background(target: string | URL, options: Omit<ExchangeOptions, "patience">): Promise<Answer> {
-    return this.#server.request(target, { ...options, patience: TRANSFER });
+  async background(target: string | URL, options: Omit<ExchangeOptions, "patience">): Promise<Answer> {
+    return this.#judged(await this.#server.request(target, { ...options, patience: TRANSFER }));
+  }
+
+  #judged(answer: Answer): Answer {
+    if (answer.status === 401) this.#events.refused(this);
+    return answer;
   }
 
   /** A tool has waited for nothing since then (`performance.now()`). */

@@ -46,6 +46,7 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
       console.log(`${new Date().toISOString()} ${upstream.url} is of no use: ${why}`);
     },
     closed: (upstream) => console.log(`${new Date().toISOString()} ${upstream.url} is well again`),
+    refused: (upstream) => tell({ type: "refused", server: upstream.index }),
   }));
   const gate = new Gate(settings.secret, settings.intercept?.runtimeToken);
   const spoolBytes = settings.spoolBytes ?? SPOOL_BYTES;
