@@ -1,2 +1,2 @@
 import{createRequire as nodeRequire}from'node:module';const require=nodeRequire(import.meta.url);
-import{v as r,y as o}from"./chunk-JQKYVCFV.mjs";import"./chunk-3EBJW4T3.mjs";import"./chunk-PFLHR4MU.mjs";import"./chunk-YH4PX4XD.mjs";await o(process.env,r);
+import{t as r,w as o}from"./chunk-M2YCQDUZ.mjs";import"./chunk-SQ7BCHVA.mjs";import"./chunk-3EBJW4T3.mjs";import"./chunk-7JB7NIGM.mjs";import"./chunk-YH4PX4XD.mjs";await o(process.env,r);
