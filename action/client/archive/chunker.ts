@@ -12,12 +12,13 @@ const MOST_PACK = PACK * 3;
 export const LARGE = PACK * 4;
 export const SEGMENT = 16 * 1024 * 1024;
 
-const MIN_CUT = 64 * 1024;
+// No byte before the minimum is looked at. Edited files cost as many new bytes as with a minimum of 64 KiB.
+const MIN_CUT = 192 * 1024;
 const AVERAGE_CUT = 256 * 1024;
 const MAX_CUT = 1024 * 1024;
 // Harder to meet before the average, easier after it: lengths keep close to it.
-const MASK_BEFORE = 0xfffff000 >>> 0;
-const MASK_AFTER = 0xffff0000 >>> 0;
+const MASK_BEFORE = 0xffff8000 | 0;
+const MASK_AFTER = 0xffff0000 | 0;
 
 /** Consecutive content that is read at once: whole small files, or a segment of a large one. */
 export interface Stretch {

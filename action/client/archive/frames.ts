@@ -4,11 +4,13 @@ import { FormatError } from "./varint.ts";
 /** What a frame inflates to when there is enough for it, bytes: large frames compress and inflate best (archive.md §3). */
 export const FRAME = 2 * 1024 * 1024;
 
-const OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 } };
+// Level 3 takes half as much time again and saves 3 to 7 % of the bytes (README.md).
+const PARAMS = { [constants.ZSTD_c_compressionLevel]: 2, [constants.ZSTD_c_checksumFlag]: 1 };
 
 /** A frame, in memory of its own: it can be given to another thread. */
 export function deflate(bytes: Uint8Array): Buffer<ArrayBuffer> {
-  const frame = zstdCompressSync(bytes, OPTIONS);
+  // With room for all of it (ZSTD_compressBound) it is made in one go and copied once.
+  const frame = zstdCompressSync(bytes, { params: PARAMS, chunkSize: bytes.length + (bytes.length >> 8) + 128 });
   const own = Buffer.allocUnsafeSlow(frame.length);
   frame.copy(own);
   return own;

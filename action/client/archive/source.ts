@@ -1,7 +1,7 @@
 import { stretches, type Stretch } from "./chunker.ts";
 import type { Chunk } from "./members.ts";
 import { untouched, type StatIndex } from "./stat-index.ts";
-import { exactTime, type Found } from "./walk.ts";
+import type { Found } from "./walk.ts";
 
 /** A tree to be saved: what lies in it, how its content is cut, and what an index spares reading. */
 export interface Source {
@@ -24,8 +24,7 @@ export function plan(members: readonly Found[], roots: readonly string[], index:
   const old = index ? match(members, index) : undefined;
   for (const [i, member] of members.entries()) {
     const before = old?.[i] ?? -1;
-    if (before < 0) exactTime(member, absolute(i));
-    else ({ seconds: member.seconds, nanoseconds: member.nanoseconds } = index!.content.members[before]!);
+    if (before >= 0) ({ seconds: member.seconds, nanoseconds: member.nanoseconds } = index!.content.members[before]!);
   }
   const list = [...stretches(members)];
   const known = new Map<Stretch, readonly Chunk[]>();

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, readlinkSync, type Stats } from "node:fs";
+import { lstatSync, readdirSync, readlinkSync, type BigIntStats } from "node:fs";
 import { DIRECTORY, FILE, HARDLINK, native, SYMLINK, type Member } from "./members.ts";
 
 /** A member as it was found. */
@@ -21,10 +21,10 @@ export function walk(roots: readonly string[]): Found[] {
   const members: Found[] = [];
   const linked = new Map<string, number>();
   const visit = (absolute: string, path: string, root: number): void => {
-    const stats = lstatSync(native(absolute));
+    const stats = lstatSync(native(absolute), { bigint: true });
     const member = describe(stats, path, root, absolute);
     if (!member) return;
-    if (member.type === FILE && stats.nlink > 1) {
+    if (member.type === FILE && stats.nlink > 1n) {
       const inode = `${stats.dev}:${stats.ino}`;
       const link = linked.get(inode);
       if (link === undefined) linked.set(inode, members.length);
@@ -41,22 +41,25 @@ export function walk(roots: readonly string[]): Found[] {
   return members;
 }
 
-function describe(stats: Stats, path: string, root: number, absolute: string): Found | undefined {
+function describe(stats: BigIntStats, path: string, root: number, absolute: string): Found | undefined {
   const type = stats.isFile() ? FILE : stats.isDirectory() ? DIRECTORY : stats.isSymbolicLink() ? SYMLINK : undefined;
   if (type === undefined) return undefined;
-  const seconds = Math.floor(stats.mtimeMs / 1000);
+  const [seconds, nanoseconds] = exact(stats.mtimeNs);
   return {
-    path, root, type, mode: stats.mode & 0o7777, size: type === FILE ? stats.size : 0,
-    seconds, nanoseconds: Math.min(Math.round((stats.mtimeMs - seconds * 1000) * 1e6), 999_999_999),
+    path, root, type, mode: Number(stats.mode) & 0o7777, size: type === FILE ? Number(stats.size) : 0, seconds, nanoseconds,
     target: type === SYMLINK ? readlinkSync(native(absolute), { encoding: "latin1" }) : "", link: -1,
-    modified: stats.mtimeMs, changed: stats.ctimeMs, inode: stats.ino,
+    modified: milliseconds(seconds, nanoseconds), changed: milliseconds(...exact(stats.ctimeNs)), inode: Number(stats.ino),
   };
 }
 
-/** The exact time of a member, which floating point is too coarse for. */
-export function exactTime(member: Member, absolute: string): void {
-  const { mtimeNs } = lstatSync(native(absolute), { bigint: true });
-  const seconds = mtimeNs >= 0n ? mtimeNs / 1_000_000_000n : (mtimeNs - 999_999_999n) / 1_000_000_000n;
-  member.seconds = Number(seconds);
-  member.nanoseconds = Number(mtimeNs - seconds * 1_000_000_000n);
+/** Seconds and nanoseconds of a time, which a floating point number is too coarse for. */
+function exact(time: bigint): [seconds: number, nanoseconds: number] {
+  const rest = time % 1_000_000_000n;
+  const nanoseconds = rest < 0n ? rest + 1_000_000_000n : rest;
+  return [Number((time - nanoseconds) / 1_000_000_000n), Number(nanoseconds)];
+}
+
+/** As `Stats` rounds it: workers compare their own look at a file with this. */
+function milliseconds(seconds: number, nanoseconds: number): number {
+  return seconds * 1_000 + nanoseconds / 1_000_000;
 }

@@ -1,0 +1,187 @@
+import { hash } from "node:crypto";
+import { zstdDecompressSync } from "node:zlib";
+import {
+  BUNDLE, BUNDLE_HEAD_BYTES, COMPRESSION_HEADER, entryPath, formatIds, GET_MANY, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_BUNDLED, OUTPUT_HEADER, parseBundleHead, parseIds, PUT_MANY,
+  RecordParser, SIZE_HEADER, WireError, type Head, type Received,
+} from "../../../server/protocols/go/wire.ts";
+import type { Answer } from "../exchange.ts";
+import type { Patience } from "../patience.ts";
+import type { Server, Servers } from "../servers.ts";
+import type { Upload } from "../upload.ts";
+
+/** Largest body that is taken into memory, bytes. */
+const MAX_BODY = 1024 * 1024 * 1024;
+
+/** An output as a server sent it: not verified yet. */
+export interface Fetched {
+  readonly head: Head;
+  readonly body: Buffer;
+}
+
+/** The outputs that servers have, by priority; every wait is bounded, and a server that failed is left alone for a while. */
+export class Remote {
+  readonly #servers: Servers;
+  readonly #patience: Patience;
+  readonly #query: string;
+  readonly #onProblem: (message: string) => void;
+
+  /** @param prefix keeps this tool's entries apart from others' */
+  constructor(servers: Servers, prefix: string, patience: Patience, onProblem: (message: string) => void) {
+    this.#servers = servers;
+    this.#patience = patience;
+    this.#query = prefix === "" ? "" : `prefix=${encodeURIComponent(prefix)}`;
+    this.#onProblem = onProblem;
+  }
+
+  /** Whether there is any server to ask. */
+  get present(): boolean {
+    return this.#servers.all.length > 0;
+  }
+
+  /** One output; undefined when no server has it. */
+  async get(action: string, signal?: AbortSignal): Promise<Fetched | undefined> {
+    return this.#first(async (server) => {
+      const answer = await server.request(this.#path(entryPath(action)), { patience: this.#patience, signal });
+      if (!ok(answer)) return undefined;
+      const head = headOf(action, answer);
+      const body = await read(answer, head.stored);
+      return { head, body };
+    });
+  }
+
+  /** Several outputs in one exchange. */
+  async getMany(actions: readonly string[]): Promise<Fetched[] | undefined> {
+    return this.#first(async (server) => {
+      const answer = await server.request(this.#path(GET_MANY), { method: "POST", upload: bytes(formatIds(actions)), patience: this.#patience });
+      if (!ok(answer)) return undefined;
+      const parser = new RecordParser(MAX_BUNDLED);
+      const found: Received[] = [];
+      for await (const chunk of answer.body) found.push(...parser.push(chunk));
+      return found;
+    });
+  }
+
+  /**
+   * What the last build used, as it arrives. @param have actions this machine has already
+   * @param onList all actions of the bundle, before the first record @returns false when there is none
+   */
+  async bundle(label: string, have: readonly string[], onList: (actions: string[]) => void, onRecord: (received: Received) => void, signal: AbortSignal): Promise<boolean> {
+    const upload = bytes(Buffer.from(have.map((action) => action.slice(0, 2 * HAVE_BYTES)).join(""), "hex"));
+    const found = await this.#first(async (server) => {
+      const answer = await server.request(this.#path(BUNDLE, `label=${encodeURIComponent(label)}`), { method: "POST", upload, patience: this.#patience, signal });
+      if (!ok(answer)) return undefined;
+      await readBundle(answer, onList, onRecord);
+      return true;
+    });
+    return found ?? false;
+  }
+
+  /** Stores one output. False when no server took it. */
+  async put(action: string, about: { output: string; size: number; zstd: boolean }, stored: number, chunks: () => AsyncIterable<Buffer>, signal: AbortSignal): Promise<boolean> {
+    const headers = { [OUTPUT_HEADER]: about.output, [COMPRESSION_HEADER]: about.zstd ? "zstd" : "", [SIZE_HEADER]: String(about.size) };
+    return this.#sent((server) => server.request(this.#path(entryPath(action)), { method: "PUT", headers, upload: { size: stored, chunks: chunks(), ask: false }, patience: TRANSFER(this.#patience), signal }));
+  }
+
+  /** Stores records. False when no server took them. */
+  async putMany(records: Buffer, signal: AbortSignal): Promise<boolean> {
+    return this.#sent((server) => server.request(this.#path(PUT_MANY), { method: "POST", upload: { ...bytes(records), ask: false }, patience: TRANSFER(this.#patience), signal }));
+  }
+
+  /** Says what this build used, in order. */
+  async manifest(label: string, used: readonly string[], signal: AbortSignal): Promise<boolean> {
+    const path = this.#path(MANIFEST, `label=${encodeURIComponent(label)}`);
+    return this.#sent((server) => server.request(path, { method: "POST", upload: { ...bytes(formatIds(used)), ask: false }, patience: TRANSFER(this.#patience), signal }));
+  }
+
+  #path(path: string, query = ""): string {
+    const all = [query, this.#query].filter((part) => part !== "").join("&");
+    return all === "" ? path : `${path}?${all}`;
+  }
+
+  async #sent(send: (server: Server) => Promise<Answer>): Promise<boolean> {
+    const sent = await this.#first(async (server) => {
+      const answer = await send(server);
+      if (answer.status >= 200 && answer.status < 300) {
+        answer.discard();
+        return true;
+      }
+      throw new Error(`${answer.status} ${(await answer.text(4096).catch(() => "")).slice(0, 200)}`.trim());
+    });
+    return sent ?? false;
+  }
+
+  async #first<T>(ask: (server: Server) => Promise<T | undefined>): Promise<T | undefined> {
+    const found = await this.#servers.first(ask, ({ server, message, kind }) => kind !== "resting" && this.#onProblem(`${server.url}: ${message}`));
+    return found?.value;
+  }
+}
+
+/** The server may take its time to make an upload durable. */
+const TRANSFER = (patience: Patience): Patience => ({ ...patience, answer: Math.max(patience.answer, 60_000), stall: Math.max(patience.stall, 30_000) });
+
+/** Makes sure that an output is what it is said to be, and inflates it. @throws Error when it is not */
+export function plainOf({ head, body }: Fetched): Buffer {
+  const plain = head.zstd ? zstdDecompressSync(body, { chunkSize: Math.max(head.size, 64), maxOutputLength: Math.max(head.size, 1) }) : body;
+  if (plain.length !== head.size || hash("sha256", plain) !== head.output) throw new Error(`the server's body for ${head.action} is not the output it says`);
+  return plain;
+}
+
+/** @throws Error for an answer that is neither a hit nor a miss */
+function ok(answer: Answer): boolean {
+  if (answer.status === 200) return true;
+  answer.discard();
+  if (answer.status === 404) return false;
+  throw new Error(`the server answered ${answer.status}`);
+}
+
+function headOf(action: string, { headers }: Answer): Head {
+  const [output, size, stored] = [headers[OUTPUT_HEADER], headers[SIZE_HEADER], headers["content-length"]];
+  if (typeof output !== "string" || !/^[0-9a-f]{64}$/.test(output) || !/^\d+$/.test(String(size)) || !/^\d+$/.test(String(stored))) throw new WireError("the answer is none of Go's cache");
+  const time = Date.parse(headers["last-modified"] ?? "");
+  return { action, output, size: Number(size), stored: Number(stored), zstd: headers[COMPRESSION_HEADER] === "zstd", found: true, time: Number.isNaN(time) ? 0 : time };
+}
+
+async function read(answer: Answer, size: number): Promise<Buffer> {
+  if (size > MAX_BODY) {
+    answer.discard();
+    throw new WireError(`the body has ${size} bytes`);
+  }
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer.body) chunks.push(chunk);
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}
+
+async function readBundle(answer: Answer, onList: (actions: string[]) => void, onRecord: (received: Received) => void): Promise<void> {
+  const parser = new RecordParser(MAX_BUNDLED);
+  let head: Buffer[] | undefined = [];
+  let length = 0;
+  for await (const chunk of answer.body) {
+    let rest = chunk;
+    if (head) {
+      head.push(chunk);
+      length += chunk.length;
+      if (length < BUNDLE_HEAD_BYTES) continue;
+      const joined = Buffer.concat(head);
+      const end = BUNDLE_HEAD_BYTES + parseBundleHead(joined) * ID_BYTES;
+      if (length < end) {
+        head = [joined];
+        continue;
+      }
+      onList(parseIds(joined.subarray(BUNDLE_HEAD_BYTES, end)));
+      rest = joined.subarray(end);
+      head = undefined;
+    }
+    for (const received of parser.push(rest)) onRecord(received);
+  }
+  if (head || !parser.idle) throw new WireError("the bundle broke off");
+}
+
+function bytes(buffer: Buffer): Upload {
+  return {
+    size: buffer.length,
+    chunks: (async function* () {
+      if (buffer.length > 0) yield buffer;
+    })(),
+  };
+}
+
