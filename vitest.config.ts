@@ -10,7 +10,7 @@ function suite(name: string, testTimeout: number, more: object = {}) {
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts"], testTimeout: 20_000 } },
+      { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts", "charts/**/*.test.ts"], testTimeout: 20_000 } },
       suite("process", 2 * MINUTE),
       suite("clients", 5 * MINUTE),
       suite("action", 5 * MINUTE),
@@ -19,6 +19,7 @@ export default defineConfig({
       suite("crash", 30 * MINUTE),
       suite("faults", 10 * MINUTE),
       suite("fuzz", 10 * MINUTE),
+      suite("charts", 5 * MINUTE),
       suite("cluster", 5 * MINUTE, { globalSetup: "test/cluster/rig/up.ts" }),
     ],
   },
