@@ -1,7 +1,7 @@
 import type { Static, TUnsafe } from "typebox";
 import { integer, optional, section, type Field } from "../../server/config/fields.ts";
 import { configSchema, type ProtocolOptions, type ProtocolSettings } from "../../server/config/schema.ts";
-import { forResource, ruled, serverFields, serverPart, type Settings } from "../fields.ts";
+import { forResource, ruled, serverFields, serverPart } from "../fields.ts";
 import type { KubeObject } from "../object.ts";
 import { Access, Auth } from "./schema/auth.ts";
 import { HttpRoute, Ingress, NetworkPolicy, Service, Tls } from "./schema/network.ts";
@@ -76,4 +76,3 @@ export interface CacheServer extends KubeObject {
 }
 
 export type AccessRule = CacheServerSpec["access"][number];
-export type { Settings };
