@@ -17,7 +17,7 @@ export const CONDITIONS = [
   { kind: "CacheServer", type: "Ready", status: "False", reason: "Starting", text: "No replica serves yet." },
   { kind: "CacheServer", type: "Ready", status: "False", reason: "ReplicasMissing", text: "Some replicas serve, fewer than wanted." },
   { kind: "CacheServer", type: "Ready", status: "False", reason: "ScaledToZero", text: "`spec.replicas` is 0: nothing serves, nothing is lost." },
-  { kind: "CacheServer", type: "Ready", status: "False", reason: "Blocked", text: "The spec can't be applied; Degraded says why." },
+  { kind: "CacheServer", type: "Ready", status: "False", reason: "Blocked", text: "The spec can't be applied and too few replicas serve; Degraded says why." },
 
   { kind: "CacheServer", type: "Progressing", status: "True", reason: "RollingOut", text: "Pods of the latest spec replace older ones." },
   { kind: "CacheServer", type: "Progressing", status: "True", reason: "Scaling", text: "The number of pods is on its way to the one wanted." },
@@ -63,6 +63,7 @@ export const CONDITIONS = [
   { kind: "CacheKey", type: "Ready", status: "False", reason: "CacheMissing", text: "The server has no cache of this name." },
   { kind: "CacheKey", type: "Ready", status: "False", reason: "KeyRejected", text: "The server refuses to make such a key; the message is its own." },
   { kind: "CacheKey", type: "Ready", status: "False", reason: "NameTaken", text: "A Secret of this name exists and isn't ours; it is left alone. Choose another `secretName`." },
+  { kind: "CacheKey", type: "Ready", status: "False", reason: "SecretContested", text: "Something else keeps changing or deleting the Secret. New keys are made with pauses only; find the other writer." },
   { kind: "CacheKey", type: "Ready", status: "False", reason: "Forbidden", text: "The API server denies the operator something; the message is its own." },
   { kind: "CacheKey", type: "Ready", status: "Unknown", reason: "Paused", text: "The annotation `stowhouse.dev/reconcile: disabled` is set: the key isn't looked after." },
 

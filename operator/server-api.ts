@@ -17,6 +17,7 @@ export interface KeyRequest {
   readonly permission: "read" | "write";
   readonly caches: readonly string[];
   readonly scope?: string;
+  readonly reads?: readonly string[];
   readonly expires?: string;
 }
 

@@ -14,14 +14,17 @@ export interface Applied {
   /** A failed or fought-over child is left alone until then, ms. */
   notBefore: number;
   problem: Problem | undefined;
-  /** Changes by others taken back in short order, and when the last was. */
+  /** Changes by others taken back in short order, when the last was, and whose they are. */
   drifts: number;
   drifted: number;
+  rival: string | undefined;
 }
 
 export interface Kept {
   /** As it is now, as far as known. */
   readonly object: KubeObject | undefined;
+  /** As it was found. */
+  readonly before?: KubeObject | undefined;
   readonly change?: "Created" | "Updated" | "Restored";
   readonly problem?: Problem | undefined;
   /** When to look at it again, ms since the epoch. */
@@ -58,12 +61,14 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
   if (same && observed && now < before.due && before.problem === undefined) {
     if (observed.metadata.resourceVersion === before.version || covers(observed, desired)) {
       before.version = observed.metadata.resourceVersion;
-      return { object: observed, ...conflictOf(before, observed, now) };
+      return { object: observed, ...conflictOf(before, name, now) };
     }
   }
-  if (same && now < before.notBefore) return { object: observed, problem: before.problem ?? conflictOf(before, observed, now).problem, again: before.notBefore };
+  if (same && now < before.notBefore) return { object: observed, problem: before.problem ?? conflictOf(before, name, now).problem, again: before.notBefore };
 
   try {
+    // Watchers don't keep managedFields, which say who it is.
+    const rival = same && before.drifts >= PATIENCE ? rivalOf(await kube.get(refOf(desired))) : undefined;
     const object = await kube.apply(desired);
     const version = object.metadata.resourceVersion;
     const changed = version !== observed?.metadata.resourceVersion && version !== before?.version;
@@ -71,17 +76,17 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
     const drifts = drifted ? (now - before.drifted < 2 * pauseAfter(before.drifts) + MINUTE ? before.drifts + 1 : 1) : (before?.drifts ?? 0);
     const next: Applied = {
       digest: mark, version, due: now + FULL_PASS * (1 + context.chance() / 5), failures: 0, problem: undefined,
-      drifts, drifted: drifted ? now : (before?.drifted ?? 0), notBefore: drifted ? now + pauseAfter(drifts) : 0,
+      drifts, drifted: drifted ? now : (before?.drifted ?? 0), notBefore: drifted ? now + pauseAfter(drifts) : 0, rival: rival ?? before?.rival,
     };
     memory.set(name, next);
     const change = !changed ? undefined : observed === undefined ? (same ? "Restored" : "Created") : drifted ? "Restored" : "Updated";
-    return { object, ...(change === undefined ? {} : { change }), ...conflictOf(next, observed, now) };
+    return { object, before: observed, ...(change === undefined ? {} : { change }), ...conflictOf(next, name, now) };
   } catch (error) {
     const problem = problemOf(error, name);
     if (problem === undefined) throw error;
     const failures = (same ? before.failures : 0) + 1;
     const notBefore = now + pauseAfter(PATIENCE + failures);
-    memory.set(name, { digest: mark, version: undefined, due: notBefore, failures, notBefore, problem, drifts: before?.drifts ?? 0, drifted: before?.drifted ?? 0 });
+    memory.set(name, { digest: mark, version: undefined, due: notBefore, failures, notBefore, problem, drifts: before?.drifts ?? 0, drifted: before?.drifted ?? 0, rival: before?.rival });
     return { object: observed, problem, again: notBefore };
   }
 }
@@ -95,11 +100,10 @@ function pauseAfter(drifts: number): number {
   return drifts <= PATIENCE ? 0 : Math.min(LONGEST_PAUSE, 1000 * 2 ** Math.min(20, drifts - PATIENCE));
 }
 
-function conflictOf(applied: Applied, observed: KubeObject | undefined, now: number): { problem?: Problem } {
+function conflictOf(applied: Applied, name: string, now: number): { problem?: Problem } {
   const fought = applied.drifts > PATIENCE && now - applied.drifted < 2 * pauseAfter(applied.drifts) + MINUTE;
-  if (!fought || observed === undefined) return {};
-  const rival = rivalOf(observed);
-  return { problem: { reason: "FieldConflict", message: `${nameOf(observed)} is changed again and again${rival === undefined ? "" : ` by ${rival}`}.` } };
+  if (!fought) return {};
+  return { problem: { reason: "FieldConflict", message: `${name} is changed again and again${applied.rival === undefined ? "" : ` by ${applied.rival}`}.` } };
 }
 
 interface ManagedFields {
@@ -109,8 +113,8 @@ interface ManagedFields {
 }
 
 /** The field manager that wrote last, beside us and those who write status. */
-function rivalOf({ metadata }: KubeObject): string | undefined {
-  const entries = (metadata.managedFields ?? []) as ManagedFields[];
+function rivalOf(object: KubeObject | undefined): string | undefined {
+  const entries = (object?.metadata.managedFields ?? []) as ManagedFields[];
   const others = entries.filter(({ manager = MANAGER, subresource }) => !manager.startsWith(MANAGER) && subresource === undefined);
   return others.toSorted((a, b) => ((a.time ?? "") < (b.time ?? "") ? 1 : -1))[0]?.manager;
 }
