@@ -29,6 +29,7 @@ import { declarations, identitySettings, logLevel, Reconfiguration, tuning, urlK
 import { openFilesystem } from "./storage/filesystem.ts";
 import { StoragePlacement } from "./storage/placement.ts";
 import { openReadCache } from "./storage/read-cache.ts";
+import { VERSION } from "./version.ts";
 import { assertOwnDirectory } from "./storage/marker.ts";
 import type { BlobStore } from "./storage/store.ts";
 
@@ -69,7 +70,7 @@ export function protocolOptions(list: readonly Protocol[] = allProtocols) {
 /** Wires a server together; the one place that picks drivers. @throws config, and what the drivers throw when they can't open */
 export async function buildApp(config: Config, dependencies: Dependencies = {}): Promise<Stowhouse> {
   const log = dependencies.log ?? openLog(config);
-  const metrics = new Metrics();
+  const metrics = new Metrics(VERSION);
   const database = await openDatabase(config);
   const origins = await openStores(config, database, metrics);
   const stores = await openReadCaches(config, origins, metrics);
@@ -117,7 +118,7 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   registerHealth(app, { core, metrics, auth, readiness, metricsAccess: config.metrics.listen ? "elsewhere" : config.metrics.access });
   registerAuthRoutes(app, { identity, auth, caches: core.caches, journal: core.journal });
   const managed = await loadCaches(core, declarations(config), log);
-  await registerAdmin(app, { core, auth, identity, caches: managed });
+  await registerAdmin(app, { core, auth, identity, caches: managed, version: VERSION });
   for (const protocol of dependencies.protocols ?? allProtocols) {
     const options = config.protocols[protocol.name];
     if (options?.enabled !== false) await registerProtocol(app, protocol, { ...context, options: options as never }, log);

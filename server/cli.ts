@@ -1,14 +1,14 @@
 import cluster from "node:cluster";
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { registerAdminCommands } from "./cli/admin-commands.ts";
 import { registerClientCommands, registerLocalListing, type ClientIo } from "./cli/client-commands.ts";
 import { listEntries, type LsOptions } from "./cli/ls.ts";
 import { StowError } from "./core/errors.ts";
+import { VERSION } from "./version.ts";
 
 const program = new Command("stowhouse")
   .description("One self-hosted remote build cache for every build tool.")
-  .version((JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version)
+  .version(VERSION)
   .showHelpAfterError();
 
 program

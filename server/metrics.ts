@@ -6,6 +6,9 @@ import type { BlobStore } from "./storage/store.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
+/** Keys that refusals are counted for, each by itself; those of further ones are counted together. */
+const MAX_KEYS = 200;
+
 interface Cell {
   requests: number;
   received: number;
@@ -26,12 +29,13 @@ export class Metrics implements Meter {
   /** Where several processes serve together: asks all of them for `text`. */
   together: (() => Promise<string>) | undefined;
   readonly #requests = this.#counter("stowhouse_requests_total", "Requests by protocol, operation and result.", ["protocol", "op", "result"]);
-  readonly #received = this.#counter("stowhouse_received_bytes_total", "Bytes of bodies received.", ["protocol", "op"]);
-  readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op"]);
+  readonly #received = this.#counter("stowhouse_received_bytes_total", "Bytes of bodies received.", ["protocol", "op", "cache"]);
+  readonly #sent = this.#counter("stowhouse_sent_bytes_total", "Bytes of bodies sent.", ["protocol", "op", "cache"]);
   readonly #duration = new HotHistogram(this.registry, "stowhouse_request_duration_seconds", "Time from a request's head to the end of its answer.", SECONDS);
   readonly #uploadFailures = this.#counter("stowhouse_upload_failures_total", "Bodies that were sent but not stored.", ["protocol", "result"]);
   readonly #lookups = this.#counter("stowhouse_lookups_total", "Look-ups of entries by cache, protocol and result: hit or miss.", ["cache", "protocol", "result"]);
   readonly #refused = this.#counter("stowhouse_refused_requests_total", "Requests without the right (denied) or over a limit (refused), by API key.", ["protocol", "key", "result"]);
+  readonly #refusedKeys = new Set<string>();
   readonly #evicted = this.#counter("stowhouse_evicted_entries_total", "Entries removed to make room or because their time was over.", ["cache", "reason"]);
   readonly #evictedBytes = this.#counter("stowhouse_evicted_bytes_total", "Bytes of entries removed.", ["cache", "reason"]);
   readonly #storage = this.#counter("stowhouse_storage_operations_total", "Calls to storages.", ["storage", "op", "result"]);
@@ -48,7 +52,8 @@ export class Metrics implements Meter {
   readonly #restart = this.#setting("stowhouse_config_restart_needed", "Whether a field has changed that only a restart takes over.", "max");
   readonly #flushes: (() => void)[] = [];
 
-  constructor() {
+  constructor(version: string) {
+    new Gauge({ name: "stowhouse_build_info", help: "1, labelled with the server's version.", labelNames: ["version"], aggregator: "max", registers: [this.registry] }).labels(version).set(1);
     for (const result of ["success", "failure"]) this.#reloads.labels(result).inc(0);
     this.#reloaded.set(1);
     this.#restart.set(0);
@@ -71,14 +76,14 @@ export class Metrics implements Meter {
   }
 
   /** Counts in plain numbers; they reach the counters when somebody scrapes (a third of the cost of counting right there). */
-  request(protocol: string, op: string, result: string): RequestMeter {
+  request(protocol: string, op: string, result: string, cache: string): RequestMeter {
     const cell: Cell = { requests: 0, received: 0, sent: 0 };
     const duration = this.#duration.series({ protocol, op });
     const failed = /upload|write/.test(op) && ["error", "aborted", "refused", "invalid"].includes(result);
     this.#flushes.push(() => {
       this.#requests.labels(protocol, op, result).inc(cell.requests);
-      this.#received.labels(protocol, op).inc(cell.received);
-      this.#sent.labels(protocol, op).inc(cell.sent);
+      this.#received.labels(protocol, op, cache).inc(cell.received);
+      this.#sent.labels(protocol, op, cache).inc(cell.sent);
       if (failed) this.#uploadFailures.labels(protocol, result).inc(cell.requests);
       Object.assign(cell, { requests: 0, received: 0, sent: 0 });
     });
@@ -104,7 +109,9 @@ export class Metrics implements Meter {
   }
 
   refused(protocol: string, key: string, result: string): void {
-    this.#refused.labels(protocol, key, result).inc();
+    // Rotation makes new keys without end.
+    if (this.#refusedKeys.size < MAX_KEYS) this.#refusedKeys.add(key);
+    this.#refused.labels(protocol, this.#refusedKeys.has(key) ? key : "other", result).inc();
   }
 
   /** All metrics as text, in Prometheus' format. */

@@ -13,6 +13,8 @@ export interface AdminContext {
   readonly auth: Auth;
   readonly identity: Identity;
   readonly caches: ManagedCaches;
+  /** Of this server. */
+  readonly version: string;
 }
 
 /**

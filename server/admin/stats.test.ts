@@ -53,6 +53,13 @@ test.each(["?days=0", "?days=91", "?days=x", "?cache=Default"])("%s is refused",
   expect((await server.call("GET", `/stats${query}`)).status).toBe(400);
 });
 
+test("the version is told, and mean ages may be left out, because every entry is read for them", async () => {
+  await server.put("aged", { body: "123" });
+  const answer = await stats("?ages=false");
+  expect(answer.version).toMatch(/^\d+\.\d+\.\d+/);
+  expect(answer.caches.every((cache: { meanAgeSeconds: unknown }) => cache.meanAgeSeconds === null)).toBe(true);
+});
+
 test("figures of a cache that does not exist are not found", async () => {
   expect((await server.call("GET", "/stats?cache=nowhere")).status).toBe(404);
 });

@@ -30,6 +30,7 @@ const CacheStats = Type.Object({
   keyspaces: Type.Array(Type.Object({ keyspace: Type.String(), ...FIGURES })),
 });
 export interface StatsView {
+  readonly version: string;
   readonly days: number;
   readonly since: string;
   readonly caches: readonly CacheFigures[];
@@ -38,27 +39,28 @@ export interface StatsView {
 const Query = strict({
   days: Type.Optional(Type.Integer({ minimum: 1, maximum: 90, default: 30, description: "Days whose requests count, today included (UTC)." })),
   cache: Type.Optional(CacheName),
+  ages: Type.Optional(Type.Boolean({ default: true, description: "Whether the mean ages are told, for which every entry is read once a minute at most." })),
 });
 
 /** `/v1/admin/stats`: what the caches hold now, and how they did in the last days. */
-export function registerStats(app: FastifyInstance, { core }: AdminContext): void {
-  app.get<{ Querystring: Static<typeof Query> & { days: number } }>(
+export function registerStats(app: FastifyInstance, { core, version }: AdminContext): void {
+  app.get<{ Querystring: Static<typeof Query> & { days: number; ages: boolean } }>(
     "/stats",
     operation("stats", "Figures of each cache and keyspace", {
       querystring: Query,
-      response: { 200: Type.Object({ days: Type.Integer(), since: Time, caches: Type.Array(CacheStats) }) },
+      response: { 200: Type.Object({ version: Type.String({ description: "The server's." }), days: Type.Integer(), since: Time, caches: Type.Array(CacheStats) }) },
     }),
     async (request): Promise<StatsView> => {
-      const { days, cache } = request.query;
+      const { days, cache, ages } = request.query;
       // The latest counts are in RAM.
       await core.journal.flush();
       const since = Math.floor(Date.now() / DAY_MS) - days + 1;
       const of = cache === undefined ? {} : { cache };
-      const [usage, stats, allAges] = await Promise.all([core.database.read("usage", of), core.database.scan("readStats", { since, ...of }), core.ages.read()]);
+      const [usage, stats, read] = await Promise.all([core.database.read("usage", of), core.database.scan("readStats", { since, ...of }), ages ? core.ages.read() : []]);
       const caches = core.caches.list().filter((one) => cache === undefined || one.name === cache);
-      const figures = summarize(caches, { usage, stats, ages: allAges });
+      const figures = summarize(caches, { usage, stats, ages: read });
       if (cache !== undefined && figures.length === 0) throw errors.noCache();
-      return { days, since: iso(since * DAY_MS), caches: figures };
+      return { version, days, since: iso(since * DAY_MS), caches: figures };
     },
   );
 }

@@ -10,7 +10,7 @@ export interface RequestMeter {
 }
 
 export interface Meter {
-  request(protocol: string, op: string, result: Result): RequestMeter;
+  request(protocol: string, op: string, result: Result, cache: string): RequestMeter;
   /** Where look-ups of a cache with this result are counted; kept. */
   lookups(cache: string, protocol: string, result: Result): { value: number };
   /** Counts a request that was refused. @param key `key:<id>` of an API key, or what it had instead */
@@ -100,7 +100,7 @@ export class Accounting {
   }
 
   #open(protocol: string, { op, kind = "other", keyspace }: RouteConfig, result: Result, cache: string): Account {
-    const meter = this.#meter.request(protocol, op, result);
+    const meter = this.#meter.request(protocol, op, result, cache);
     const logged = `"protocol":"${protocol}","op":"${op}","result":"${result}","cache":"${cache}"`;
     if (cache === "" || keyspace === undefined) return { meter, counters: [], download: undefined, audited: false, logged };
     const counter = (name: string) => this.#journal.counter(cache, keyspace, name);

@@ -52,7 +52,10 @@ describe.each([1, 2])("a server of %i processes", (processes) => {
   test("takes a changed file and a rotated key over, refuses a wrong file, and fails no request meanwhile", async () => {
     const { url } = await start(config);
     const whoami = `${url}/v1/auth/whoami`;
-    const quota = async () => (await (await fetch(`${url}/v1/admin/caches/default`, { headers: { authorization: `Bearer ${KEYS.admin}`, connection: "close" } })).json()).effective.quota as number;
+    const quota = async () => {
+      const answer = await fetch(`${url}/v1/admin/caches/default`, { headers: { authorization: `Bearer ${KEYS.admin}`, connection: "close" } });
+      return ((await answer.json()) as { effective: { quota: number } }).effective.quota;
+    };
     const everywhere = async (key: string, status: number) => (await Promise.all(Array.from({ length: 6 }, () => ask(whoami, key)))).every((one) => one === status);
     const traffic = load(whoami, KEYS.write);
 
