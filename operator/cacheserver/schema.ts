@@ -1,5 +1,5 @@
 import type { Static, TUnsafe } from "typebox";
-import { integer, optional, section, type Field } from "../../server/config/fields.ts";
+import { integer, oneOf, optional, section, type Field } from "../../server/config/fields.ts";
 import { configSchema, type ProtocolOptions, type ProtocolSettings } from "../../server/config/schema.ts";
 import { forResource, ruled, serverFields, serverPart } from "../fields.ts";
 import type { KubeObject } from "../object.ts";
@@ -36,6 +36,7 @@ export function specSchema(protocols: ProtocolOptions) {
       access: Access,
       protocols: forResource(properties.protocols as Field) as unknown as TUnsafe<Record<string, ProtocolSettings>>,
       url: optional(server.url),
+      listenAddress: oneOf(["0.0.0.0", "[::]"], { default: "0.0.0.0", description: "Address the pods listen on; [::] where they have IPv6 addresses." }),
       processes: server.processes,
       inlineLimit: server.inlineLimit,
       limits: serverPart("limits"),

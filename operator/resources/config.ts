@@ -1,45 +1,62 @@
 import { stringify } from "yaml";
 import { loadConfig } from "../../server/config.ts";
+import type { Field } from "../../server/config/fields.ts";
 import { withoutReloadable } from "../../server/config/reloadable.ts";
+import { ConfigSchema } from "../../server/config/schema.ts";
 import { StowError } from "../../server/core/errors.ts";
 import type { CacheServer } from "../cacheserver/schema.ts";
 import type { Settings } from "../fields.ts";
-import { digest } from "../json.ts";
+import { digest, isRecord } from "../json.ts";
 import type { KubeObject } from "../object.ts";
+import { changed } from "./changed.ts";
+import { environment, FILES } from "./files.ts";
 import { secretsOf, type Inputs } from "./inputs.ts";
 import { metadata } from "./metadata.ts";
-import { HTTP, METRICS } from "./ports.ts";
-import { environment, FILES } from "./files.ts";
+import { METRICS } from "./ports.ts";
 import { publicUrl, serviceUrl } from "./urls.ts";
 
-/** The server's configuration for a CacheServer, as its file has it. Secrets come from files that variables name. */
-export function configuration(server: CacheServer, inputs: Inputs): Record<string, unknown> {
+/**
+ * The server's configuration for a CacheServer, as its file has it: only what differs from the server's defaults. Secrets
+ * come from files that variables name, and so do address and directory, because the image sets those variables.
+ */
+export function configuration(server: CacheServer, inputs: Inputs): Settings {
   const { spec } = server;
   const url = publicUrl(server);
   const { keysSecret: _, ...auth } = spec.auth;
   const github: Settings = auth.github;
-  return {
-    listen: `0.0.0.0:${HTTP.port}`,
+  const { processes, inlineLimit, caches, limits, memory, eviction, trustedProxies, log, audit, shutdown, protocols } = spec;
+  const all = {
     ...(url === undefined ? {} : { url }),
-    data: FILES.data,
-    processes: spec.processes,
+    processes,
     database: { type: spec.database.type === "PostgreSQL" ? "postgres" : "sqlite", maxConnections: spec.database.maxConnections },
-    inlineLimit: spec.inlineLimit,
+    inlineLimit,
     storages: { default: storage(server) },
-    caches: spec.caches,
+    caches,
     // Tokens are meant for the server's origin; without a public one it is the Service's.
     auth: { ...auth, github: { ...github, audience: github["audience"] ?? url ?? serviceUrl(server, inputs) } },
-    limits: spec.limits,
-    memory: spec.memory,
-    eviction: spec.eviction,
-    ...(spec.tls === undefined ? {} : { tls: { cert: FILES.certificate, key: FILES.certificateKey } }),
-    trustedProxies: spec.trustedProxies,
-    metrics: { listen: `0.0.0.0:${METRICS.port}` },
-    log: spec.log,
-    audit: spec.audit,
-    shutdown: spec.shutdown,
-    protocols: spec.protocols,
+    limits,
+    memory,
+    eviction,
+    tls: spec.tls === undefined ? {} : { cert: FILES.certificate, key: FILES.certificateKey },
+    trustedProxies,
+    metrics: { listen: `${spec.listenAddress}:${METRICS.port}` },
+    log,
+    audit,
+    shutdown,
   };
+  const said = changed(ConfigSchema as Field, all) as Settings;
+  const options = protocolOptions(protocols);
+  return Object.keys(options).length === 0 ? said : { ...said, protocols: options };
+}
+
+/** Protocols that are not as they are by default. Their schemas are the server's own, so only the default of all is known here. */
+function protocolOptions(protocols: CacheServer["spec"]["protocols"]): Settings {
+  const said = Object.entries(protocols).map(([name, { enabled, ...options }]) => [name, { ...(enabled ? {} : { enabled }), ...withoutEmpty(options) }] as const);
+  return Object.fromEntries(said.filter(([, options]) => Object.keys(options).length > 0));
+}
+
+function withoutEmpty(options: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => !isRecord(value) || Object.keys(value).length > 0));
 }
 
 function storage({ spec }: CacheServer): object {

@@ -1,6 +1,7 @@
 import { VARIABLES } from "../../server/config/sources.ts";
 import type { CacheServer } from "../cacheserver/schema.ts";
 import { keysSecretName, tlsSecretName, type Inputs } from "./inputs.ts";
+import { HTTP } from "./ports.ts";
 
 const DIRECTORY = "/etc/stowhouse";
 
@@ -26,11 +27,13 @@ function keyFields(server: CacheServer, inputs: Inputs): (keyof typeof KEYS)[] {
   return known === undefined ? fields : fields.filter((field) => known.includes(field));
 }
 
-/** Variables of the server's container that name files. */
+/** Variables of the server's container, secrets not among them: those are in files. */
 export function environment(server: CacheServer, inputs: Inputs): Record<string, string> {
   const keys = keyFields(server, inputs).map((field) => [`${VARIABLES[KEYS[field]]}_FILE`, `${FILES.keys}/${field}`]);
   return {
     STOWHOUSE_CONFIG: FILES.config,
+    [VARIABLES.listen]: `${server.spec.listenAddress}:${HTTP.port}`,
+    [VARIABLES.data]: FILES.data,
     ...Object.fromEntries(keys),
     ...(server.spec.database.urlSecret === undefined ? {} : { [`${VARIABLES["database.url"]}_FILE`]: FILES.databaseUrl }),
   };

@@ -1,4 +1,5 @@
 import type { CacheServer } from "../cacheserver/schema.ts";
+import type { Settings } from "../fields.ts";
 import type { KubeObject } from "../object.ts";
 import { configuration } from "./config.ts";
 import type { Inputs } from "./inputs.ts";
@@ -39,9 +40,10 @@ export function networkPolicy(server: CacheServer, inputs: Inputs): KubeObject |
 /** Ports of all that a server connects to by itself. */
 function outgoing(server: CacheServer, inputs: Inputs): number[] {
   const { database, storage, auth } = server.spec;
-  const { url: _, auth: configuredAuth, ...config } = configuration(server, inputs);
+  const { url: _, auth: __, ...config } = configuration(server, inputs);
   const ports = new Set(urlsIn(config).map(portOf));
-  if (auth.github.rules.length > 0) ports.add(portOf((configuredAuth as { github: { issuer: string } }).github.issuer));
+  const github: Settings = auth.github;
+  if (auth.github.rules.length > 0) ports.add(portOf(String(github["issuer"])));
   if (database.type === "PostgreSQL") ports.add(database.port);
   if (storage.s3 !== undefined) {
     if (storage.s3["endpoint"] === undefined) ports.add(443);
