@@ -126,7 +126,7 @@ describe("a changed configuration", () => {
     }
     asking = false;
     await Promise.all(loops);
-    expect([...answers].sort()).toEqual([200, 201]);
+    expect([...answers].toSorted((a, b) => a - b)).toEqual([200, 201]);
   });
 
   test("that can't be taken over leaves everything as it was, and says so", async () => {

@@ -2,6 +2,7 @@ import type { TSchema } from "typebox";
 import { BOUNDS } from "./bounds.ts";
 import type { Field } from "./fields.ts";
 import { kindOf } from "./kinds.ts";
+import { RELOADABLE } from "./reloadable.ts";
 import { ConfigSchema } from "./schema.ts";
 import { VARIABLES } from "./sources.ts";
 
@@ -79,6 +80,24 @@ ${variables.join("\n")}
 
 Each of them may name a file that holds the value, with \`_FILE\` behind its name: \`STOWHOUSE_ADMIN_KEY_FILE=/run/secrets/admin-key\`.
 \`STOWHOUSE_DATABASE_URL\` sets \`database.type: postgres\` too. Empty variables count as absent.
+
+## Changes while the server runs
+
+The server looks at its configuration file, and at the files that \`…_FILE\` variables name, every two seconds, and at once on SIGHUP
+(unless it runs in a terminal). It takes over, without a restart and without failing a request:
+
+${RELOADABLE.map((path) => `\`${path}\``).join(", ")}
+
+with everything below. What else has changed waits for a restart, and the log names it. A wrong configuration is refused as a whole: the log
+says what is wrong, \`stowhouse_config_last_reload_successful\` becomes 0, and the one before stays.
+
+- **Keys** (\`auth.adminKey\`, \`writeKey\`, \`readKey\`) may be several, one a line: to rotate one, add the new line, give the new key to its
+  users, then remove the old line. A key that is gone is refused at once, with the sessions and signed URLs made from it.
+- **\`auth.signingSecret\`** may be several lines: the first signs, all verify. With several replicas, first add the new line at the end, then
+  move it to the top, then, when a session's lifetime has passed, remove the old one. Whoever goes from the secret in the database to one of
+  their own (or back) ends the sessions that run.
+- **Rules** count from the next exchange on; a session keeps what it was given until it ends, or until its run is revoked.
+- **A cache** that is removed here keeps its entries, unreachable, until it is added again; one that names a new storage waits for the restart.
 
 ## Fields
 
