@@ -84,6 +84,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $_ := unset $config (first $path) -}}
 {{- else if kindIs "map" (get $config (first $path)) -}}
 {{- $_ := unset (get $config (first $path)) (last $path) -}}
+{{- if not (get $config (first $path)) }}{{- $_ := unset $config (first $path) }}{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
