@@ -16,7 +16,7 @@ export interface HealthServer {
 }
 
 /** Serves `/healthz`, `/readyz` and `/metrics`. */
-export async function serveHealth(listen: { host: string; port: number }, probes: Probes): Promise<HealthServer> {
+export async function serveHealth(listen: { host?: string; port: number }, probes: Probes): Promise<HealthServer> {
   const verdict = (reason: string | undefined) => ({ status: reason === undefined ? 200 : 503, text: `${reason ?? "ok"}\n` });
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
     const answer = ({ status, text }: { status: number; text: string }) => response.writeHead(status, { "content-type": "text/plain; charset=utf-8" }).end(text);
@@ -34,7 +34,7 @@ export async function serveHealth(listen: { host: string; port: number }, probes
         return void answer({ status: 404, text: "There are /healthz, /readyz and /metrics.\n" });
     }
   });
-  await new Promise<void>((done, failed) => server.once("error", failed).listen(listen.port, listen.host, done));
+  await new Promise<void>((done, failed) => server.once("error", failed).listen(listen, done));
   return {
     port: (server.address() as AddressInfo).port,
     close: () => {
