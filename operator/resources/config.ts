@@ -3,7 +3,6 @@ import { loadConfig } from "../../server/config.ts";
 import type { Field } from "../../server/config/fields.ts";
 import { withoutReloadable } from "../../server/config/reloadable.ts";
 import { ConfigSchema } from "../../server/config/schema.ts";
-import { StowError } from "../../server/core/errors.ts";
 import type { CacheServer } from "../cacheserver/schema.ts";
 import type { Settings } from "../fields.ts";
 import { digest, isRecord } from "../json.ts";
@@ -88,7 +87,7 @@ export function configurationProblems(server: CacheServer, inputs: Inputs): stri
     loadConfig({ file: FILES.config, env: environment(server, inputs), readFile: (path) => secrets.get(path) ?? stringify(config) });
     return [];
   } catch (error) {
-    if (!(error instanceof StowError)) throw error;
+    if (!(error instanceof Error && error.name === "StowError")) throw error;
     return error.message.split("\n").slice(1).map((line) => `spec.${line.trim().replace(/^storages\.default\./, "storage.")}`);
   }
 }

@@ -1,11 +1,23 @@
+import { readFileSync } from "node:fs";
+import { parse } from "yaml";
 import type { Field } from "../../server/config/fields.ts";
-import { protocolOptions } from "../../server/app.ts";
-import { CacheKeySpecSchema, type CacheKey } from "../cachekey/schema.ts";
-import { specSchema, type CacheServer } from "../cacheserver/schema.ts";
+import type { CacheKey } from "../cachekey/schema.ts";
+import type { CacheServer } from "../cacheserver/schema.ts";
 import { GROUP, VERSION } from "../object.ts";
 
 const apiVersion = `${GROUP}/${VERSION}`;
-const SpecSchema: unknown = specSchema(protocolOptions());
+
+interface Definition {
+  readonly spec: { readonly versions: readonly [{ readonly schema: { readonly openAPIV3Schema: Field } }] };
+}
+
+/** The schema of a kind's spec, as the API server has it. */
+function specSchema(file: string): Field {
+  const crd = parse(readFileSync(new URL(`../../crds/${file}`, import.meta.url), "utf8")) as Definition;
+  return crd.spec.versions[0].schema.openAPIV3Schema.properties!["spec"]!;
+}
+const SERVER = specSchema("cacheservers.yaml");
+const KEY = specSchema("cachekeys.yaml");
 
 /** A value with the defaults of its schema filled in, as the API server does it. */
 export function withDefaults(schema: Field, value: unknown): unknown {
@@ -27,7 +39,7 @@ export function cacheServer(spec: object = {}, metadata: { name?: string; namesp
   return {
     apiVersion, kind: "CacheServer",
     metadata: { name: "cache", namespace: "ci", uid: "5f0c9a0e-0000-4000-8000-000000000001", generation: 1, ...metadata },
-    spec: withDefaults(SpecSchema as Field, spec) as CacheServer["spec"],
+    spec: withDefaults(SERVER, spec) as CacheServer["spec"],
   };
 }
 
@@ -36,6 +48,6 @@ export function cacheKey(spec: object, metadata: { name?: string; namespace?: st
   return {
     apiVersion, kind: "CacheKey",
     metadata: { name: "app", namespace: "ci", uid: "5f0c9a0e-0000-4000-8000-000000000002", generation: 1, ...metadata },
-    spec: withDefaults(CacheKeySpecSchema as Field, spec) as CacheKey["spec"],
+    spec: withDefaults(KEY, spec) as CacheKey["spec"],
   };
 }

@@ -31,7 +31,8 @@ const hits: Row = {
     lines({ title: "Hit rate by tool", about: "Of each protocol. A fall after a change of keys is usual; a fall without one means eviction or a new branch without a base.", unit: "percentunit", min: 0, max: 1, width: 12, queries: [{ expr: hitRate("protocol"), legend: "{{protocol}}" }] }),
     lines({ title: "Hit rate by cache", about: "Of each cache. A cache with a low hit rate and many evictions needs a larger quota.", unit: "percentunit", min: 0, max: 1, width: 12, queries: [{ expr: hitRate("cache"), legend: "{{cache}}" }] }),
     lines({ title: "Look-ups", about: "Hits and misses.", unit: "reqps", min: 0, width: 12, queries: [{ expr: `sum by (protocol, result) (${rate("stowhouse_lookups_total")})`, legend: "{{protocol}} {{result}}" }] }),
-    lines({ title: "Traffic", about: "Bytes of bodies sent to clients (served) and received from them (saved).", unit: "Bps", min: 0, width: 12, queries: [{ expr: `sum by (protocol) (${rate("stowhouse_sent_bytes_total")})`, legend: "{{protocol}} served" }, { expr: `sum by (protocol) (${rate("stowhouse_received_bytes_total")})`, legend: "{{protocol}} saved" }] }),
+    lines({ title: "Traffic by cache", about: "Bytes of bodies sent to the clients of each cache.", unit: "Bps", min: 0, width: 12, queries: [{ expr: `sum by (cache) (${rate("stowhouse_sent_bytes_total", ',cache!=""')})`, legend: "{{cache}}" }] }),
+    lines({ title: "Traffic by tool", about: "Bytes of bodies sent to clients (served) and received from them (saved).", unit: "Bps", min: 0, width: 12, queries: [{ expr: `sum by (protocol) (${rate("stowhouse_sent_bytes_total")})`, legend: "{{protocol}} served" }, { expr: `sum by (protocol) (${rate("stowhouse_received_bytes_total")})`, legend: "{{protocol}} saved" }] }),
   ],
 };
 

@@ -17,12 +17,22 @@ export function operatorAlerts(selector: string): AlertGroup[] {
       },
       {
         alert: "StowhouseOperatorErrors",
-        expr: `sum by (namespace, kind) (increase(stowhouse_operator_reconcile_total{${selector},result="error"}[15m])) > 5`,
+        expr: `sum by (namespace, controller) (increase(stowhouse_operator_reconcile_total{${selector},result="error"}[15m])) > 5`,
         for: "15m",
         labels: { severity: "warning" },
         annotations: {
-          summary: "The operator fails to reconcile {{ $labels.kind }} again and again.",
+          summary: "The operator fails to reconcile {{ $labels.controller }} resources again and again.",
           description: "`kubectl get csrv,cachekeys -A` shows which; their conditions and events say why. A right it lacks (403) and another field manager are the usual reasons.",
+        },
+      },
+      {
+        alert: "StowhouseResourceNotReady",
+        expr: `max by (namespace, kind) (stowhouse_operator_managed{${selector},ready="False"}) > 0`,
+        for: "30m",
+        labels: { severity: "warning" },
+        annotations: {
+          summary: "{{ $value }} {{ $labels.kind }} not ready for half an hour.",
+          description: "`kubectl get csrv,cachekeys -A` shows which; the reason of Ready says what to do, and the operator's README has a table of all reasons. A CacheServer scaled to zero counts too.",
         },
       },
       {
