@@ -1,3 +1,5 @@
+import { env } from "../server/protocols/archive/client.ts";
+import type { Endpoint } from "../server/protocols/client.ts";
 import type { Access } from "./archives.ts";
 import { NONE, rightsOf, situationOf, type Mode } from "./event.ts";
 import { authenticate, type Identity } from "./identity.ts";
@@ -18,8 +20,8 @@ export async function identify(step: Step, inputs: ServerInputs, stateDir: strin
 }
 
 /** The variables by which the set-up step tells the steps after it what they work with. */
-export function exported(server: string, token: string, { mode, reason, alone }: Identity): Record<string, string> {
-  return { STOWHOUSE_SERVER: server, STOWHOUSE_TOKEN: token, STOWHOUSE_MODE: alone ? "unavailable" : mode, STOWHOUSE_REASON: reason };
+export function exported(endpoint: Endpoint | undefined, { mode, reason, alone }: Identity): Record<string, string> {
+  return { ...env(endpoint ?? { url: "" }), STOWHOUSE_MODE: alone ? "unavailable" : mode, STOWHOUSE_REASON: reason };
 }
 
 /** For restore and save: a server of their own, else what the set-up step before them left. */

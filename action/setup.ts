@@ -33,7 +33,7 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
   const endpoint = daemon ?? session;
   if (session && endpoint) pointTools(step, inputs, endpoint, endpoint === session, rights);
   // For the action's restore and save, and the command line.
-  for (const [name, value] of Object.entries(exported(endpoint?.url ?? "", endpoint?.token ?? "", identity))) toolkit.exportVariable(name, value);
+  for (const [name, value] of Object.entries(exported(endpoint, identity))) toolkit.exportVariable(name, value);
 
   if (inputs.archive === undefined) return;
   const { archive } = inputs;

@@ -5,6 +5,7 @@ import type { Gate } from "./gate.ts";
 import { incoming, TooLarge, type Incoming } from "./incoming.ts";
 import { sendAnswer } from "./outgoing.ts";
 import { clients } from "./protocols.ts";
+import { mark, unmark } from "./handles.ts";
 import { failOpen, relay, type Call, type Outcome } from "./relay.ts";
 import type { Tally } from "./tally.ts";
 import type { Upstream } from "./upstream.ts";
@@ -59,20 +60,22 @@ export class Proxy {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, client: ProtocolClient, path: string, { target, server }: { target: string; server: number | undefined }, host?: string): Promise<void> {
-    const { gate, tally } = this.#parts;
+    const { gate, tally, upstreams } = this.#parts;
     const began = performance.now();
     const row = tally.of(client.name);
     const tool = { method: request.method!, path, type: request.headers["content-type"] };
     const prefixed = request.url!.startsWith("/s/");
     const origin = host === undefined ? `http://${request.headers.host ?? ""}` : `https://${host}`;
     const call: Call = {
-      request, response, client, tool, target, server, row,
+      request, response, client, tool, row,
+      target: server === undefined ? addressed(client, path, target, upstreams.length) : { to: target, server, signed: true },
       via: (url, upstream) => {
         // A relative URL is asked for like this one was.
         if (url.startsWith("/")) return prefixed ? gate.path(url) : url;
         const { pathname, search } = new URL(url);
         return origin + gate.path(pathname + search, upstream.index);
       },
+      mark: (handle, upstream) => mark(handle, upstream.index, upstreams.length),
       own: (own) => origin + gate.path(own),
     };
     tally.uses++;
@@ -102,6 +105,14 @@ export class Proxy {
     }
     return relay(this.#parts.upstreams, call, body);
   }
+}
+
+/** Where a request goes whose path may hold a handle. */
+function addressed(client: ProtocolClient, path: string, target: string, servers: number): Call["target"] {
+  const marked = client.handle?.exec(path)?.[1];
+  if (marked === undefined) return { to: target };
+  const { handle, server } = unmark(marked, servers) ?? { handle: marked, server: servers };
+  return { to: target.replace(`/${marked}`, `/${handle}`), server };
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, status: number, message: string): void {

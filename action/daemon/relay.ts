@@ -10,19 +10,32 @@ import type { Upstream } from "./upstream.ts";
 const CHECK_FIRST = 4 * 1024 * 1024;
 const REDIRECTS = 3;
 
+/** What of a server is asked for. */
+export interface Target {
+  /** Path and query as the server gets them. */
+  readonly to: string;
+  /** The one server that knows it. */
+  readonly server?: number;
+  /** Of a URL it has signed: below its origin, not below its own URL. */
+  readonly signed?: boolean;
+}
+
+export function targetOf({ to, signed }: Target, upstream: Upstream): string | URL {
+  return signed ? new URL(to, upstream.url) : to;
+}
+
 /** A tool's request on its way to the servers. */
 export interface Call {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly client: ProtocolClient;
   readonly tool: ToolRequest;
-  /** Path and query as the server gets them. */
-  readonly target: string;
-  /** The one server a signed URL belongs to. */
-  readonly server: number | undefined;
+  readonly target: Target;
   readonly row: ProtocolMetrics;
   /** Makes a URL from a server's answer lead through the daemon. */
   readonly via: (url: string, upstream: Upstream) => string;
+  /** Marks what only this server knows. */
+  readonly mark: <T extends string | number>(handle: T, upstream: Upstream) => T;
   /** The URL of something the daemon itself has. */
   readonly own: (target: string) => string;
 }
@@ -34,7 +47,7 @@ export type Outcome = "hit" | "miss" | "stored" | "other" | "failed";
 export async function relay(upstreams: readonly Upstream[], call: Call, body: Incoming): Promise<Outcome> {
   let miss: (() => void) | undefined;
   for (const upstream of upstreams) {
-    if (!upstream.available || (call.server !== undefined && call.server !== upstream.index)) continue;
+    if (!upstream.available || (call.target.server !== undefined && call.target.server !== upstream.index)) continue;
     const result = await ask(upstream, call, body);
     if (result === "cut") return "failed";
     if (result?.reading.result === "miss" && !call.response.headersSent) miss ??= result.send;
@@ -85,7 +98,7 @@ async function ask(upstream: Upstream, call: Call, body: Incoming): Promise<Send
     }
     if (client.purpose(tool) === "download" && answer.status < 300 && !(Number(answer.headers["content-length"]) <= CHECK_FIRST)) return await streamed(upstream, call, answer);
     const bytes = await whole(answer, CHECK_FIRST);
-    const reading = client.read(tool, answer.status, bytes, (url) => call.via(url, upstream));
+    const reading = client.read(tool, answer.status, bytes, (url) => call.via(url, upstream), (handle) => call.mark(handle, upstream));
     if (!reading) throw new Broken("it is no answer of this protocol");
     if (answer.status < 300) row.bytesIn += bytes.length;
     return { reading, send: () => sendWhole(response, answer.status, headers, reading.body ?? bytes) };
@@ -130,12 +143,12 @@ async function exchange(upstream: Upstream, call: Call, body: Incoming): Promise
   response.once("close", onClose);
   const headers = forwarded(request);
   try {
-    let answer = await upstream.ask(call.server === undefined ? target : new URL(target, upstream.url), {
+    let answer = await upstream.ask(targetOf(target, upstream), {
       method: tool.method, headers, signal: left.signal, ...(upload && { upload }),
     }, client.purpose(tool) === "upload");
     // Followed here, so that fail-open holds for the storage a server sends its readers to as well.
     for (let hops = 0; hops < REDIRECTS && !upload && isRedirect(answer); hops++) {
-      const next = URL.parse(answer.headers.location!, new URL(target, upstream.url).href);
+      const next = URL.parse(answer.headers.location!, new URL(target.to, upstream.url).href);
       answer.discard();
       if (!next || !/^https?:$/.test(next.protocol)) throw new Broken("it redirects to no URL");
       answer = await upstream.ask(next, { method: tool.method, headers, signal: left.signal });

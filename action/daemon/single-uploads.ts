@@ -17,7 +17,7 @@ export class SingleUploads implements Deferral {
     const { client, tool, request, response, target, row } = call;
     const subject = client.deferred?.subject(tool);
     if (subject === undefined) return undefined;
-    const name = `${client.name} ${target.slice(0, target.indexOf(tool.path))}${subject}`;
+    const name = `${client.name} ${target.to.slice(0, target.to.indexOf(tool.path))}${subject}`;
     const pending = this.#pending.get(name);
     if (client.purpose(tool) !== "upload") {
       if (pending) await briefly(pending);
@@ -30,7 +30,7 @@ export class SingleUploads implements Deferral {
     const headers = forwarded(request);
     const delivery = behind.add(spooled.size, async (signal) => {
       const upstream = upstreams.find((one) => one.available);
-      return upstream ? send(upstream, { method: tool.method, target, headers, body: spooled }, row, signal) : "away";
+      return upstream ? send(upstream, { method: tool.method, target: target.to, headers, body: spooled }, row, signal) : "away";
     }, pending?.then(() => true));
     this.#pending.set(name, delivery);
     void delivery.then(async (well) => {

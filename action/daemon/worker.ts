@@ -2,10 +2,13 @@ import type { Socket } from "node:net";
 import { throughProxies } from "../client/exchange.ts";
 import { Behind } from "./behind.ts";
 import { Budget } from "./budget.ts";
+import type { Deferral, Deferring } from "./deferral.ts";
 import { GithubUploads } from "./github-uploads.ts";
 import { Gate } from "./gate.ts";
 import { Interceptor } from "./interceptor.ts";
+import { LegacyUploads } from "./legacy-uploads.ts";
 import { Proxy } from "./proxy.ts";
+import { Reservations } from "./reservations.ts";
 import { SPOOL_BYTES, type DaemonSettings, type FromWorker, type Identity, type ToWorker } from "./settings.ts";
 import { SingleUploads } from "./single-uploads.ts";
 import { Spool } from "./spool.ts";
@@ -52,7 +55,7 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
   const spoolBytes = settings.spoolBytes ?? SPOOL_BYTES;
   // A refusal must reach the tool that is refused.
   const deferring = settings.readOnly || spoolBytes === 0 ? undefined : { spool: new Spool(spoolOf(settings.stateDir), spoolBytes), behind, upstreams };
-  proxy = new Proxy({ gate, upstreams, tally, deferrals: deferring ? [new GithubUploads(deferring), new SingleUploads(deferring)] : [] });
+  proxy = new Proxy({ gate, upstreams, tally, deferrals: deferring ? deferralsOf(deferring) : [] });
   if (settings.intercept && identity) {
     const interceptor = new Interceptor(proxy, identity, settings.intercept.host, proxies, (header) => gate.knows(header));
     proxy.http.on("connect", (request, socket, head) => {
@@ -69,6 +72,11 @@ function start(settings: DaemonSettings, identity: Identity | undefined): void {
     tell({ type: "metrics", metrics: tally.metrics(behind.unsentBytes) });
   }, REPORT_MS);
   tell({ type: "ready" });
+}
+
+function deferralsOf(deferring: Deferring): Deferral[] {
+  const reservations = new Reservations(deferring);
+  return [new GithubUploads(reservations), new LegacyUploads(reservations), new SingleUploads(deferring)];
 }
 
 async function drain(ms: number): Promise<void> {

@@ -47,9 +47,13 @@ export interface Deferred {
   readonly answer: ToolAnswer;
 }
 
+export type Mark = <T extends string | number>(handle: T) => T;
+
 export interface ProtocolClient {
   readonly name: string;
   readonly deferred?: Deferred;
+  /** Finds in a path what only the server knows that gave it: its first group. Such requests go to that server alone. */
+  readonly handle?: RegExp;
   /** Whether a path (without the prefix of a cache) belongs to this protocol. */
   serves(path: string): boolean;
   purpose(request: ToolRequest): Purpose;
@@ -59,6 +63,7 @@ export interface ProtocolClient {
    * Reads an answer of a server. Undefined when it is none of this protocol's, as from a proxy in between or when it is broken.
    * @param body undefined for a download, which is not read
    * @param via turns a URL the server put into its answer into one that leads through the daemon
+   * @param mark marks a handle in it with the server it came from; default: there is only one
    */
-  read(request: ToolRequest, status: number, body: Buffer | undefined, via: (url: string) => string): Reading | undefined;
+  read(request: ToolRequest, status: number, body: Buffer | undefined, via: (url: string) => string, mark?: Mark): Reading | undefined;
 }

@@ -13,11 +13,11 @@ import { Toolkit } from "../fixtures/toolkit.ts";
 const SLOW = 3_000;
 /** Takes its time for bodies, as over a thin line. */
 const slowUploads: Fault = (request, response, pass) => {
-  const uploads = request.url!.startsWith("/_blob/write") || request.method === "POST" && request.url!.startsWith("/v1/artifacts/");
+  const uploads = request.url!.startsWith("/_blob/write") || request.method === "PATCH" || request.method === "POST" && request.url!.startsWith("/v1/artifacts/");
   void setTimeout(uploads ? SLOW : 0).then(pass).then(({ status, headers, body }) => response.writeHead(status, headers).end(body), () => response.destroy());
 };
 const swallowsUploads: Fault = (request, response, pass) => {
-  if (request.url!.startsWith("/_blob/write")) request.resume();
+  if (request.url!.startsWith("/_blob/write") || request.method === "PATCH") request.resume();
   else void pass().then(({ status, headers, body }) => response.writeHead(status, headers).end(body));
 };
 
@@ -45,16 +45,17 @@ const job = async (variables = env({ url: daemon!.url, token: daemon!.secret }),
   jobs.push(made);
   return made;
 };
+const v1 = () => ({ ACTIONS_CACHE_SERVICE_V2: "", ACTIONS_CACHE_URL: `${daemon!.url}/`, ACTIONS_RUNTIME_TOKEN: daemon!.secret });
 const direct = () => job(env({ url: server.url, token: server.readKey }));
 
 describe("write-behind", () => {
-  test.each([["one body", 5_000_000], ["blocks", 140_000_000]])("a save in %s is over before the server has it, readable at once by the same job, and delivered", async (_, size) => {
+  test.each([["one body", "6", 5_000_000], ["blocks", "6", 140_000_000], ["one chunk of service v1", "4", 5_000_000], ["chunks of service v1", "4", 70_000_000]])("a save in %s is over before the server has it, readable at once by the same job, and delivered", async (name, major, size) => {
     await start();
     line.become(slowUploads);
-    const one = await job();
+    const one = await job(name.endsWith("v1") ? v1() : undefined, major);
     const body = randomBytes(size);
     one.write("deps/b.bin", body);
-    const key = `behind-${size}`;
+    const key = `behind-${major}-${size}`;
     const saved = await one.save("deps", key);
     expect(saved.value).toEqual(expect.any(Number));
     await expect.poll(async () => (await jobMetrics(daemon!.stateDir))!.unsentBytes).toBeGreaterThan(0);
@@ -69,26 +70,40 @@ describe("write-behind", () => {
     expect(other.read("deps/b.bin").equals(body)).toBe(true);
   });
 
-  test("a restore by prefix waits for what the job has just saved", async () => {
+  test.each(["v2", "v1"])("a restore by prefix waits for what the job has just saved, with service %s", async (service) => {
     await start();
-    const one = await job();
+    const one = await job(service === "v1" ? v1() : undefined, service === "v1" ? "4" : "6");
     one.write("out", "x");
-    await one.save("out", "prefix-1");
-    expect((await one.restore("out", "prefix-2", ["prefix-"])).value).toBe("prefix-1");
+    await one.save("out", `prefix-${service}-1`);
+    expect((await one.restore("out", `prefix-${service}-2`, [`prefix-${service}-`])).value).toBe(`prefix-${service}-1`);
   });
 
-  test("what can't be delivered until the deadline is reported, and is nobody's hit", async () => {
+  test.each(["v2", "v1"])("what can't be delivered until the deadline is reported, and is nobody's hit, with service %s", async (service) => {
     await start();
     line.become(swallowsUploads);
-    const one = await job();
+    const one = await job(service === "v1" ? v1() : undefined, service === "v1" ? "4" : "6");
     one.write("out", randomBytes(100_000));
-    expect((await one.save("out", "undelivered")).value).toEqual(expect.any(Number));
+    expect((await one.save("out", `undelivered-${service}`)).value).toEqual(expect.any(Number));
     const began = performance.now();
     const { unsentBytes, perProtocol } = await daemon!.stop(700);
     expect(performance.now() - began).toBeLessThan(3_000);
     expect(unsentBytes).toBeGreaterThan(100_000);
     expect(perProtocol).toMatchObject([{ stored: 0, failed: 1 }]);
-    expect((await (await direct()).restore("out", "undelivered")).value).toBeUndefined();
+    expect((await (await direct()).restore("out", `undelivered-${service}`)).value).toBeUndefined();
+  });
+
+  test("what a worker that is killed had taken and not delivered counts as unsent, and nothing half-way of it is found", async () => {
+    await start();
+    line.become(swallowsUploads);
+    const one = await job();
+    one.write("out", randomBytes(100_000));
+    expect((await one.save("out", "killed")).value).toEqual(expect.any(Number));
+    await expect.poll(async () => (await jobMetrics(daemon!.stateDir))!.unsentBytes).toBeGreaterThan(100_000);
+    await daemon!.killWorker();
+    line.become(undefined);
+    expect((await one.restore("out", "killed")).value).toBeUndefined();
+    const { unsentBytes, restarts } = await daemon!.stop();
+    expect([unsentBytes > 100_000, restarts]).toEqual([true, 1]);
   });
 
   test.each([["a spool that is full", { spoolBytes: 1_000_000 }], ["no spool", { spoolBytes: 0 }]])("with %s uploads go straight to the server", async (name, settings) => {

@@ -1,4 +1,4 @@
-import type { Endpoint, ProtocolClient, Purpose, Reading, ToolAnswer, ToolRequest } from "../client.ts";
+import type { Endpoint, Mark, ProtocolClient, Purpose, Reading, ToolAnswer, ToolRequest } from "../client.ts";
 import { decode, encode, formatOf, RESPONSES, SERVICE, type CacheResponse, type Method } from "./wire.ts";
 
 const TWIRP = `/twirp/${SERVICE}/`;
@@ -56,10 +56,10 @@ function purpose({ method, path }: ToolRequest): Purpose {
   return method === "PATCH" ? "upload" : method === "POST" ? "commit" : "other";
 }
 
-function read(request: ToolRequest, status: number, body: Buffer | undefined, via: (url: string) => string): Reading | undefined {
+function read(request: ToolRequest, status: number, body: Buffer | undefined, via: (url: string) => string, mark: Mark = (handle) => handle): Reading | undefined {
   const { path, type } = request;
   if (path.startsWith(BLOBS)) return { result: "other" };
-  if (path.startsWith(V1)) return readLegacy(request, status, body ?? Buffer.alloc(0), via);
+  if (path.startsWith(V1)) return readLegacy(request, status, body ?? Buffer.alloc(0), via, mark);
   const method = path.slice(TWIRP.length) as Method;
   // Twirp's errors are JSON whatever was asked.
   if (status !== 200 || !RESPONSES[method]) return isObject(body) ? { result: "other" } : undefined;
@@ -78,15 +78,19 @@ function read(request: ToolRequest, status: number, body: Buffer | undefined, vi
   return { result, body: encode(RESPONSES[method], format, message as never) };
 }
 
-function readLegacy({ method, path }: ToolRequest, status: number, body: Buffer, via: (url: string) => string): Reading | undefined {
+function readLegacy({ method, path }: ToolRequest, status: number, body: Buffer, via: (url: string) => string, mark: Mark): Reading | undefined {
   if (path === `${V1}cache` && status === 204) return { result: "miss" };
-  if (path === `${V1}cache` && status === 200) {
-    try {
+  try {
+    if (path === `${V1}cache` && status === 200) {
       const found = JSON.parse(body.toString("utf8")) as { archiveLocation: string };
       return { result: "hit", body: JSON.stringify({ ...found, archiveLocation: via(found.archiveLocation) }) };
-    } catch {
-      return undefined;
     }
+    if (path === `${V1}caches` && status === 201) {
+      const { cacheId } = JSON.parse(body.toString("utf8")) as { cacheId: number };
+      return { result: "other", body: JSON.stringify({ cacheId: mark(cacheId) }) };
+    }
+  } catch {
+    return undefined;
   }
   return { result: method === "POST" && status === 204 ? "stored" : "other" };
 }
@@ -100,4 +104,4 @@ function isObject(body: Buffer | undefined): boolean {
   }
 }
 
-export const client: ProtocolClient = { name: "github-actions", serves: (path) => path.startsWith(TWIRP) || path.startsWith(BLOBS) || path.startsWith(V1), purpose, failOpen, read };
+export const client: ProtocolClient = { name: "github-actions", serves: (path) => path.startsWith(TWIRP) || path.startsWith(BLOBS) || path.startsWith(V1), handle: /^\/_apis\/artifactcache\/caches\/(\d+)$/, purpose, failOpen, read };
