@@ -82,6 +82,11 @@ test("objects whose API the cluster lacks are left out, and named", () => {
   expect(unavailable(cacheServer(), none)).toEqual([]);
 });
 
+test("a spec that no server would start with becomes nothing, and its fields are named", () => {
+  const server = cacheServer({ caches: { default: { quota: "1B" } }, eviction: { lowWater: "99%", highWater: "90%" } });
+  expect(() => desired(server, someInputs())).toThrow(/spec\.caches\.default\.quota: expected a size .*; spec\.eviction\.lowWater: expected/);
+});
+
 test("the account comes before the pods that use it, and so do configuration and claim", () => {
   const kinds = desired(cacheServer(), someInputs()).map(({ kind }) => kind);
   for (const kind of ["ServiceAccount", "ConfigMap", "PersistentVolumeClaim"]) expect(kinds.indexOf(kind)).toBeLessThan(kinds.indexOf("Deployment"));

@@ -2,7 +2,7 @@ import type { CacheServer } from "../cacheserver/schema.ts";
 import type { Capabilities } from "../context.ts";
 import type { KubeObject } from "../object.ts";
 import { certificate } from "./certificate.ts";
-import { configMap } from "./config.ts";
+import { configMap, configurationProblems } from "./config.ts";
 import { dashboardConfigMap } from "./dashboard.ts";
 import { deployment } from "./deployment.ts";
 import { horizontalPodAutoscaler } from "./hpa.ts";
@@ -32,8 +32,18 @@ const CAPABILITY: Readonly<Record<string, keyof Capabilities>> = {
   PrometheusRule: "prometheusRule",
 };
 
-/** Every object a CacheServer stands for, in the order in which they are applied. Pure: the same resource and inputs make the same objects. */
+/** A spec that the CRD's schema lets pass, but a server would refuse. The message names its fields. */
+export class InvalidSpec extends Error {
+  override readonly name = "InvalidSpec";
+}
+
+/**
+ * Every object a CacheServer stands for, in the order in which they are applied. Pure: the same resource and inputs make the
+ * same objects. @throws InvalidSpec
+ */
 export function desired(server: CacheServer, inputs: Inputs): KubeObject[] {
+  const problems = configurationProblems(server, inputs);
+  if (problems.length > 0) throw new InvalidSpec(problems.join("; "));
   return wanted(server, inputs).filter((object) => isPossible(object, inputs));
 }
 
