@@ -14,16 +14,6 @@ export function serverOf({ metadata, spec }: CacheKey): Key {
   return { namespace: spec.serverRef.namespace ?? metadata.namespace!, name: spec.serverRef.name };
 }
 
-/** The CacheKeys that are for a server: they are looked at again when it changes. */
-export function keysOf({ keys }: Pick<Context, "keys">, server: Key): Key[] {
-  return [...keys.list()]
-    .filter((key) => {
-      const { namespace, name } = serverOf(key as CacheKey);
-      return namespace === server.namespace && name === server.name;
-    })
-    .map(({ metadata }) => ({ namespace: metadata.namespace!, name: metadata.name }));
-}
-
 /** Undefined for a server that isn't there, is on its way out, or lives where the operator doesn't look. */
 export async function findServer({ servers, kube }: Context, { namespace, name }: Key): Promise<CacheServer | undefined> {
   const server = servers.get(namespace, name) ?? (await readable(kube.get({ apiVersion: `${GROUP}/${VERSION}`, kind: "CacheServer", namespace, name })));

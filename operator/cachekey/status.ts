@@ -29,8 +29,8 @@ export interface Facts {
 export function statusOf({ key, server, standing, access, state, now }: Facts): CacheKeyStatus {
   const rotates = state && standing.reason !== "Expired" ? rotationOf(key.spec, state) : undefined;
   const before = key.status ?? {};
-  // An expired key's dates stay when its Secret is gone: they say that there is to be no other.
-  const kept = state === undefined && standing.reason === "Expired" ? { keyId: before.keyId, grant: before.grant, issuedAt: before.issuedAt, expiresAt: before.expiresAt } : {};
+  // What is known of a key stays when its Secret is gone: of an expired one it says that there is to be no other.
+  const kept = state === undefined && ["Expired", "SecretContested"].includes(standing.reason) ? { keyId: before.keyId, grant: before.grant, issuedAt: before.issuedAt, expiresAt: before.expiresAt } : {};
   const fields = {
     observedGeneration: key.metadata.generation ?? 0,
     server,

@@ -47,7 +47,7 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
   const { kube, children } = context;
   const now = context.now();
   const name = nameOf(desired);
-  const mark = digest(desired);
+  const mark = markOf(desired);
   const before = memory.get(name);
   const seen = children.of(desired)?.get(desired.metadata.namespace ?? "", desired.metadata.name);
   const observed = seen ?? (await kube.get(refOf(desired)));
@@ -67,8 +67,7 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
   if (same && now < before.notBefore) return { object: observed, problem: before.problem ?? conflictOf(before, name, now).problem, again: before.notBefore };
 
   try {
-    // Watchers don't keep managedFields, which say who it is.
-    const rival = same && before.drifts >= PATIENCE ? rivalOf(await kube.get(refOf(desired))) : undefined;
+    const rival = rivalOf(observed);
     const object = await kube.apply(desired);
     const version = object.metadata.resourceVersion;
     const changed = version !== observed?.metadata.resourceVersion && version !== before?.version;
@@ -89,6 +88,15 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
     memory.set(name, { digest: mark, version: undefined, due: notBefore, failures, notBefore, problem, drifts: before?.drifts ?? 0, drifted: before?.drifted ?? 0, rival: before?.rival });
     return { object: observed, problem, again: notBefore };
   }
+}
+
+/** Most looks find the same objects wanted as the one before. */
+const marks = new WeakMap<KubeObject, string>();
+
+function markOf(desired: KubeObject): string {
+  let mark = marks.get(desired);
+  if (mark === undefined) marks.set(desired, (mark = digest(desired)));
+  return mark;
 }
 
 export function nameOf({ kind, metadata }: KubeObject): string {

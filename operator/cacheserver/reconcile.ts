@@ -3,6 +3,7 @@ import { isOwnedBy, isPaused } from "../labels.ts";
 import { refOf, type Condition, type Key, type KubeObject, type ObjectType } from "../object.ts";
 import { keysSecretName, tlsSecretName } from "../resources/inputs.ts";
 import { endpoint } from "../resources/urls.ts";
+import { claimName } from "../resources/volume.ts";
 import { withLatestStatus, writeStatus, type Written } from "../status.ts";
 import { announceChanges, announceConditions } from "./announce.ts";
 import { apiOf } from "./api.ts";
@@ -15,7 +16,7 @@ import type { CacheServer } from "./schema.ts";
 import { statusOf } from "./status.ts";
 import type { Claim } from "./storage.ts";
 import { newUsage, refreshUsage, unreachable, usageStatus, USAGE_TIMEOUT_MS, type UsageMemory } from "./usage.ts";
-import { wantedBy } from "./wanted.ts";
+import { considered, type Considered } from "./wanted.ts";
 
 /** Secrets aren't watched: they are read again this often. */
 const PACE_MS = 30_000;
@@ -30,6 +31,7 @@ interface Memory {
   readonly children: Map<string, Applied>;
   readonly usage: UsageMemory;
   readonly written: Written;
+  readonly considered: Considered;
   /** The names that were wanted when it was pruned last, and how that went. */
   pruned: { readonly names: string; readonly at: number; readonly problem?: Problem };
 }
@@ -46,7 +48,7 @@ export function cacheServerReconciler(context: Context): (key: Key) => Promise<O
     }
     let memory = memories.get(id);
     if (memory === undefined || memory.uid !== seen.metadata.uid) {
-      memory = { uid: seen.metadata.uid, children: new Map(), usage: newUsage(), written: {}, pruned: { names: "", at: -Infinity } };
+      memory = { uid: seen.metadata.uid, children: new Map(), usage: newUsage(), written: {}, considered: {}, pruned: { names: "", at: -Infinity } };
       memories.set(id, memory);
     }
     return reconcile(context, withLatestStatus(seen, memory.written), memory);
@@ -58,7 +60,7 @@ async function reconcile(context: Context, server: CacheServer, memory: Memory):
   const paused = isPaused(server);
   const keys = await readKeys(context, server, paused);
   const gathered = await gather(context, server, keys.secret);
-  const { objects, monitoring, problems } = wantedBy(server, gathered.inputs);
+  const { objects, monitoring, problems } = considered(server, gathered.inputs, memory.considered);
 
   const held = gathered.missing.length > 0;
   const kept = paused || objects === undefined ? [] : await keepAll(context, server, memory, held ? objects.filter(({ kind }) => kind !== "Deployment") : objects);
@@ -66,7 +68,7 @@ async function reconcile(context: Context, server: CacheServer, memory: Memory):
 
   const own = kept.find(({ name }) => name === nameIn(DEPLOYMENT, server));
   const deployment = own ? own.object : await findOwn(context, server);
-  const claim = await claimOf(context, server, objects, kept);
+  const claim = await claimOf(context, server, kept);
   const serving = ((deployment?.["status"] ?? {}) as { readyReplicas?: number }).readyReplicas ?? 0;
   if (serving > 0) await refreshUsage(context, memory.usage, apiOf(context, server, keys.secret, gathered.secrets.get(tlsSecretName(server) ?? ""), USAGE_TIMEOUT_MS));
 
@@ -132,14 +134,12 @@ async function pruneRest(context: Context, server: CacheServer, memory: Memory, 
   announceChanges(context, server, kept, removed);
 }
 
-async function claimOf(context: Context, server: CacheServer, objects: readonly KubeObject[] | undefined, kept: readonly Named[]): Promise<Claim | undefined> {
-  const { existingClaim } = server.spec.storage.persistentVolume;
-  const own = kept.find(({ name }) => name === nameIn(CLAIM, server));
-  if (own) return { name: server.metadata.name, object: own.object, problem: own.problem };
-  const name = existingClaim ?? server.metadata.name;
-  const used = existingClaim !== undefined || objects === undefined || objects.some(({ kind }) => kind === CLAIM.kind);
-  if (!used || (server.spec.storage.type === "S3" && server.spec.database.type === "PostgreSQL")) return undefined;
-  return { name, object: await find(context, server, CLAIM, name) };
+/** Undefined for a server without a volume. */
+async function claimOf(context: Context, server: CacheServer, kept: readonly Named[]): Promise<Claim | undefined> {
+  const name = claimName(server);
+  if (name === undefined) return undefined;
+  const own = kept.find((one) => one.name === nameIn(CLAIM, server));
+  return own ? { name, object: own.object, problem: own.problem } : { name, object: await find(context, server, CLAIM, name) };
 }
 
 async function findOwn(context: Context, server: CacheServer): Promise<KubeObject | undefined> {

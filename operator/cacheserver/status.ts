@@ -17,7 +17,7 @@ export interface Facts {
   readonly claim: Claim | undefined;
   readonly missing: readonly Missing[];
   readonly problems: readonly Problem[];
-  /** Kinds of monitoring objects: those the spec asks for, and of them those whose API is absent. */
+  /** Kinds of monitoring objects that the spec asks for: those that are applied, and those whose API is absent. */
   readonly monitoring: { readonly wanted: readonly string[]; readonly absent: readonly string[] };
   readonly usage: CacheServerStatus["usage"];
   /** Why the admin API can't be asked. */

@@ -110,12 +110,12 @@ export class FakeCluster implements Cluster {
     return [...this.#stored.values()].map(({ object }) => structuredClone(object)).filter((object) => object.kind === kind);
   }
 
-  find(kind: string, name: string, namespace = "team"): KubeObject | undefined {
+  find(kind: string, name: string, namespace = "ci"): KubeObject | undefined {
     return this.all(kind).find(({ metadata }) => metadata.name === name && (metadata.namespace ?? namespace) === namespace);
   }
 
   /** As a user with kubectl would: merges the fields over what is there. */
-  edit(kind: string, name: string, change: Record<string, unknown>, namespace = "team"): void {
+  edit(kind: string, name: string, change: Record<string, unknown>, namespace = "ci"): void {
     const [id, stored] = [...this.#stored].find(([, { object }]) => object.kind === kind && object.metadata.name === name && (object.metadata.namespace ?? namespace) === namespace)!;
     this.#put(id, stored, mergePatch(structuredClone(stored.object), change) as KubeObject, undefined);
   }
@@ -127,7 +127,7 @@ export class FakeCluster implements Cluster {
   }
 
   /** Deletes as a user does: objects with finalizers stay, marked. */
-  async remove(kind: string, name: string, namespace = "team"): Promise<void> {
+  async remove(kind: string, name: string, namespace = "ci"): Promise<void> {
     const object = this.find(kind, name, namespace)!;
     await this.delete(refOf(object));
     this.writes.pop();
