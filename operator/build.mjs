@@ -8,7 +8,7 @@ const client = path.join(root, "node_modules/@kubernetes/client-node/dist");
 
 /**
  * The operator has a client of its own and takes of client-node how a kubeconfig is read. What that drags along for
- * client-node's client (an API for every kind, another HTTP client) is five sixths of the file, and a third of the memory.
+ * client-node's client (an API for every kind, another HTTP client) is two thirds of the file and a sixth of the memory.
  */
 const withoutClient = {
   name: "kubeconfig without its client",
