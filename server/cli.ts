@@ -45,6 +45,19 @@ program
     process.on("SIGINT", stop);
   });
 
+program
+  .command("gocacheprog")
+  .description("Go's build cache: GOCACHEPROG=\"stowhouse gocacheprog\" go build ./... (--help tells its options)")
+  .argument("[options...]")
+  .allowUnknownOption()
+  .helpOption(false)
+  .action(async (args: string[]) => {
+    const { run } = await import("../action/client/gocache/run.ts");
+    // A helper that dies takes the build with it.
+    for (const event of ["uncaughtException", "unhandledRejection"] as const) process.on(event, (error: unknown) => console.error(`stowhouse: ${String(error)}`));
+    process.exit(await run({ args, env: process.env, stdin: process.stdin, stdout: process.stdout, parent: process.ppid }));
+  });
+
 // A reader that has seen enough (`stowhouse ls | head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 

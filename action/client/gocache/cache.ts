@@ -91,11 +91,20 @@ export class GoCache {
 
   #keep<W extends string>(fetched: Fetched, where: W): { stored: Stored; where: W } {
     this.#parts.figures.received(fetched.body.length);
-    return { stored: this.store(fetched), where };
+    return { stored: this.#store(fetched), where };
+  }
+
+  /** Puts an output on disk that nobody has asked for yet. Never throws. */
+  spill(fetched: Fetched): void {
+    try {
+      this.#store(fetched);
+    } catch (error) {
+      this.#parts.log("debug", `the bundle: ${(error as Error).message}`);
+    }
   }
 
   /** Verifies an output of a server and puts it into the disk store. @throws Error when it is not what it is said to be */
-  store(fetched: Fetched): Stored {
+  #store(fetched: Fetched): Stored {
     return this.#parts.store.add(this.#name(fetched.head.action), fetched.head.output, plainOf(fetched), fetched.head.time);
   }
 

@@ -137,7 +137,7 @@ class Base64Body {
       if (piece[from] === QUOTE) from++;
     }
     while (to > from && (piece[to - 1] === QUOTE || piece[to - 1] === 0x0d)) to--;
-    const text = this.#rest + piece.latin1Slice(from, to);
+    const text = this.#rest + piece.toString("latin1", from, to);
     const whole = text.length - (text.length % 4);
     this.#rest = text.slice(whole);
     this.#take(Buffer.from(text.slice(0, whole), "base64"));

@@ -21,14 +21,16 @@ export interface Fetched {
 /** The outputs that servers have, by priority; every wait is bounded, and a server that failed is left alone for a while. */
 export class Remote {
   readonly #servers: Servers;
-  readonly #patience: Patience;
+  readonly #get: Patience;
+  readonly #put: Patience;
   readonly #query: string;
   readonly #onProblem: (message: string) => void;
 
   /** @param prefix keeps this tool's entries apart from others' */
-  constructor(servers: Servers, prefix: string, patience: Patience, onProblem: (message: string) => void) {
+  constructor(servers: Servers, prefix: string, patience: { get: Patience; put: Patience }, onProblem: (message: string) => void) {
     this.#servers = servers;
-    this.#patience = patience;
+    this.#get = patience.get;
+    this.#put = patience.put;
     this.#query = prefix === "" ? "" : `prefix=${encodeURIComponent(prefix)}`;
     this.#onProblem = onProblem;
   }
@@ -41,18 +43,18 @@ export class Remote {
   /** One output; undefined when no server has it. */
   async get(action: string, signal?: AbortSignal): Promise<Fetched | undefined> {
     return this.#first(async (server) => {
-      const answer = await server.request(this.#path(entryPath(action)), { patience: this.#patience, signal });
+      const answer = await server.request(this.#path(entryPath(action)), { patience: this.#get, signal });
       if (!ok(answer)) return undefined;
       const head = headOf(action, answer);
       const body = await read(answer, head.stored);
       return { head, body };
-    });
+    }, signal);
   }
 
   /** Several outputs in one exchange. */
   async getMany(actions: readonly string[]): Promise<Fetched[] | undefined> {
     return this.#first(async (server) => {
-      const answer = await server.request(this.#path(GET_MANY), { method: "POST", upload: bytes(formatIds(actions)), patience: this.#patience });
+      const answer = await server.request(this.#path(GET_MANY), { method: "POST", upload: bytes(formatIds(actions)), patience: this.#get });
       if (!ok(answer)) return undefined;
       const parser = new RecordParser(MAX_BUNDLED);
       const found: Received[] = [];
@@ -68,29 +70,29 @@ export class Remote {
   async bundle(label: string, have: readonly string[], onList: (actions: string[]) => void, onRecord: (received: Received) => void, signal: AbortSignal): Promise<boolean> {
     const upload = bytes(Buffer.from(have.map((action) => action.slice(0, 2 * HAVE_BYTES)).join(""), "hex"));
     const found = await this.#first(async (server) => {
-      const answer = await server.request(this.#path(BUNDLE, `label=${encodeURIComponent(label)}`), { method: "POST", upload, patience: this.#patience, signal });
+      const answer = await server.request(this.#path(BUNDLE, `label=${encodeURIComponent(label)}`), { method: "POST", upload, patience: this.#get, signal });
       if (!ok(answer)) return undefined;
       await readBundle(answer, onList, onRecord);
       return true;
-    });
+    }, signal);
     return found ?? false;
   }
 
   /** Stores one output. False when no server took it. */
   async put(action: string, about: { output: string; size: number; zstd: boolean }, stored: number, chunks: () => AsyncIterable<Buffer>, signal: AbortSignal): Promise<boolean> {
     const headers = { [OUTPUT_HEADER]: about.output, [COMPRESSION_HEADER]: about.zstd ? "zstd" : "", [SIZE_HEADER]: String(about.size) };
-    return this.#sent((server) => server.request(this.#path(entryPath(action)), { method: "PUT", headers, upload: { size: stored, chunks: chunks(), ask: false }, patience: TRANSFER(this.#patience), signal }));
+    return this.#sent((server) => server.request(this.#path(entryPath(action)), { method: "PUT", headers, upload: { size: stored, chunks: chunks(), ask: false }, patience: this.#put, signal }));
   }
 
   /** Stores records. False when no server took them. */
   async putMany(records: Buffer, signal: AbortSignal): Promise<boolean> {
-    return this.#sent((server) => server.request(this.#path(PUT_MANY), { method: "POST", upload: { ...bytes(records), ask: false }, patience: TRANSFER(this.#patience), signal }));
+    return this.#sent((server) => server.request(this.#path(PUT_MANY), { method: "POST", upload: { ...bytes(records), ask: false }, patience: this.#put, signal }));
   }
 
   /** Says what this build used, in order. */
   async manifest(label: string, used: readonly string[], signal: AbortSignal): Promise<boolean> {
     const path = this.#path(MANIFEST, `label=${encodeURIComponent(label)}`);
-    return this.#sent((server) => server.request(path, { method: "POST", upload: { ...bytes(formatIds(used)), ask: false }, patience: TRANSFER(this.#patience), signal }));
+    return this.#sent((server) => server.request(path, { method: "POST", upload: { ...bytes(formatIds(used)), ask: false }, patience: this.#put, signal }));
   }
 
   #path(path: string, query = ""): string {
@@ -110,14 +112,12 @@ export class Remote {
     return sent ?? false;
   }
 
-  async #first<T>(ask: (server: Server) => Promise<T | undefined>): Promise<T | undefined> {
-    const found = await this.#servers.first(ask, ({ server, message, kind }) => kind !== "resting" && this.#onProblem(`${server.url}: ${message}`));
+  /** @param signal what is given up is no server's fault */
+  async #first<T>(ask: (server: Server) => Promise<T | undefined>, signal?: AbortSignal): Promise<T | undefined> {
+    const found = await this.#servers.first(ask, ({ server, message, kind }) => kind !== "resting" && !signal?.aborted && this.#onProblem(`${server.url}: ${message}`));
     return found?.value;
   }
 }
-
-/** The server may take its time to make an upload durable. */
-const TRANSFER = (patience: Patience): Patience => ({ ...patience, answer: Math.max(patience.answer, 60_000), stall: Math.max(patience.stall, 30_000) });
 
 /** Makes sure that an output is what it is said to be, and inflates it. @throws Error when it is not */
 export function plainOf({ head, body }: Fetched): Buffer {

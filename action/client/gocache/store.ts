@@ -40,7 +40,7 @@ export class DiskStore {
     const [, output, size, time] = line;
     const file = this.#path("o", output!);
     const stored = { output: output!, size: Number(size), time: Number(time), path: file };
-    return this.#usable(stored) ? stored : undefined;
+    return this.#usable(stored, this.#path("a", action)) ? stored : undefined;
   }
 
   #read(action: string): RegExpExecArray | undefined {
@@ -51,7 +51,7 @@ export class DiskStore {
     }
   }
 
-  #usable({ output, size, path: file }: Stored): boolean {
+  #usable({ output, size, path: file }: Stored, line: string): boolean {
     let about: Stats;
     try {
       about = statSync(file);
@@ -61,7 +61,7 @@ export class DiskStore {
         return false;
       }
       const now = Date.now();
-      if (now - about.mtimeMs > TOUCH_MS) utimesSync(file, now / 1000, now / 1000);
+      if (now - about.mtimeMs > TOUCH_MS) for (const touched of [line, file]) utimesSync(touched, now / 1000, now / 1000);
       return true;
     } catch {
       return false;
@@ -119,6 +119,7 @@ export class Writer {
   readonly #done: (file: string) => Stored;
   readonly #hash: Hash = createHash("sha256");
   readonly #fd: number;
+  #open = true;
 
   constructor(file: string, done: (file: string) => Stored) {
     this.#file = file;
@@ -138,12 +139,18 @@ export class Writer {
       this.abort();
       throw new Error(`the body hashes to ${digest}, not to ${output}`);
     }
-    closeSync(this.#fd);
+    this.#close();
     return this.#done(this.#file);
   }
 
   abort(): void {
-    closeSync(this.#fd);
+    if (!this.#open) return;
+    this.#close();
     rmSync(this.#file, { force: true });
+  }
+
+  #close(): void {
+    this.#open = false;
+    closeSync(this.#fd);
   }
 }

@@ -1,0 +1,188 @@
+import { mkdtempSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { Servers } from "../servers.ts";
+import { Bundle } from "./bundle.ts";
+import { GoCache } from "./cache.ts";
+import { Figures } from "./figures.ts";
+import { fillIn, parentWords } from "./label.ts";
+import { Log } from "./log.ts";
+import { exposition, push } from "./metrics.ts";
+import { startProfiles, Trace } from "./profiles.ts";
+import { formatResponse, RequestParser, type Request, type Response, type Sink } from "./protocol.ts";
+import { readRecent, writeRecent } from "./recent.ts";
+import { Remote } from "./remote.ts";
+import { defaultDirectory, help, readSettings, SettingsError, type Settings } from "./settings.ts";
+import { DiskStore } from "./store.ts";
+import { summary } from "./summary.ts";
+import { trim } from "./trim.ts";
+import { Uploads } from "./uploads.ts";
+
+export interface Surroundings {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  /** The process that started us. */
+  readonly parent: number;
+}
+
+/** A server that does not answer costs this once, ms; after it the breaker keeps others from waiting. */
+const CONNECT_MS = 2_000;
+
+/** One run of the helper, from go's start of it to its end. @returns the exit code */
+export async function run(around: Surroundings): Promise<number> {
+  if (around.args.some((word) => word === "--help" || word === "-h")) {
+    around.stdout.write(help());
+    return 0;
+  }
+  let settings: Settings;
+  try {
+    settings = readSettings(around.args, around.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    // A typo must not cost the build: it goes on with what can be used, and says so.
+    new Log("warn", "").always(`${error.message}; all settings are ignored. See stowhouse gocacheprog --help.`);
+    settings = readSettings([], {});
+  }
+  return new Helper(settings, around).run();
+}
+
+class Helper {
+  readonly #around: Surroundings;
+  readonly #settings: Settings;
+  readonly #log: Log;
+  readonly #figures = new Figures();
+  readonly #trace: Trace;
+  readonly #store: DiskStore;
+  readonly #remote: Remote;
+  readonly #uploads: Uploads | undefined;
+  readonly #bundle: Bundle;
+  readonly #cache: GoCache;
+  readonly #label: string;
+  readonly #open = new Set<Promise<void>>();
+  #finished: Promise<void> | undefined;
+
+  constructor(settings: Settings, around: Surroundings) {
+    this.#settings = settings;
+    this.#around = around;
+    this.#log = new Log(settings.logLevel, settings.logFile);
+    this.#trace = new Trace(settings.trace);
+    const { args: _, env, parent } = around;
+    const words = { env, platform: process.platform, arch: process.arch, ...parentWords(parent) };
+    this.#store = openStore(settings.directory || defaultDirectory(env), this.#log);
+    this.#label = fillIn(settings.label, words);
+    const prefix = fillIn(settings.prefix, words);
+    const servers = settings.server.split(",").map((url) => url.trim()).filter((url) => url !== "")
+      .map((url, priority) => ({ url, priority, enabled: true, token: settings.token || undefined }));
+    const patience = { connect: Math.min(CONNECT_MS, settings.getTimeout), answer: settings.getTimeout, stall: settings.getTimeout };
+    this.#remote = new Remote(new Servers(servers), prefix, { get: patience, put: { ...patience, answer: settings.putTimeout, stall: settings.putTimeout } }, (message) => this.#log.say("warn", `${message}; the build goes on`));
+    const writes = !settings.disablePut;
+    this.#uploads = writes && !settings.readOnly && this.#remote.present ? new Uploads(this.#remote, settings.uploads, settings.minUpload) : undefined;
+    const bundled = this.#remote.present && !settings.bundle && !settings.disableGet;
+    this.#bundle = bundled ? new Bundle(settings.memory, (fetched) => this.#cache.spill(fetched)) : Bundle.none();
+    this.#cache = new GoCache({
+      store: this.#store, remote: this.#remote, bundle: this.#bundle, uploads: this.#uploads, figures: this.#figures, prefix, writes, reads: !settings.disableGet,
+      log: (level, message) => this.#log.say(level, message),
+    });
+    if (bundled) void this.#prefetch();
+  }
+
+  async #prefetch(): Promise<void> {
+    const have = readRecent(this.#store.root);
+    const problem = await this.#bundle.run(this.#remote, this.#label, have);
+    const { records, bytes } = this.#bundle.received;
+    this.#log.say("debug", problem ?? `the bundle ${this.#label} has brought ${records} outputs, ${bytes} bytes`);
+  }
+
+  async run(): Promise<number> {
+    const { stdin, stdout } = this.#around;
+    stdout.write(formatResponse({ ID: 0, KnownCommands: this.#cache.commands }));
+    const { cpuProfile: cpu, heapProfile: heap } = this.#settings;
+    const profiles = await startProfiles({ cpu, heap });
+    const parser = new RequestParser((request) => this.#handle(request));
+    for await (const chunk of stdin as AsyncIterable<Buffer>) parser.push(chunk);
+    await this.#finish();
+    await profiles.stop();
+    this.#trace.close();
+    return 0;
+  }
+
+  #respond(response: Response): void {
+    this.#around.stdout.write(formatResponse(response));
+  }
+
+  #handle(request: Request): Sink | undefined {
+    const began = performance.now();
+    const traced = (response: Response) => {
+      this.#trace.span(request.command, began, { action: request.action, miss: response.Miss, error: response.Err, size: response.Size });
+      this.#respond(response);
+    };
+    switch (request.command) {
+      case "get":
+        this.#track(this.#cache.get(request).then(traced));
+        return undefined;
+      case "put":
+        return this.#cache.put(request, traced);
+      case "close":
+        this.#track(this.#finish().then(() => traced({ ID: request.id })));
+        return undefined;
+      default:
+        this.#respond({ ID: request.id, Err: `this cache knows no ${request.command}` });
+        return undefined;
+    }
+  }
+
+  #track(work: Promise<void>): void {
+    this.#open.add(work);
+    void work.finally(() => this.#open.delete(work));
+  }
+
+  /** Delivers and tidies up, once; never throws and never takes longer than the drain time and a moment. */
+  #finish(): Promise<void> {
+    return (this.#finished ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
+    const { drain, maxAge, maxSize, stats } = this.#settings;
+    this.#bundle.stop();
+    const manifest = this.#uploads && this.#cache.used.size > 0 ? this.#remote.manifest(this.#label, [...this.#cache.used], AbortSignal.timeout(Math.max(drain, 1))) : undefined;
+    await Promise.all([manifest?.catch(() => false), this.#uploads?.drain(drain)]);
+    const undelivered = this.#uploads?.figures.undelivered ?? 0;
+    if (undelivered > 0) this.#log.say("warn", `${undelivered} outputs could not be uploaded within the drain time; they are built again elsewhere`);
+    try {
+      writeRecent(this.#store.root, this.#cache.used);
+      const trimmed = trim(this.#store.root, { maxAge, maxSize });
+      if (trimmed && trimmed.removed > 0) this.#log.say("debug", `${trimmed.removed} files of the disk store were not used for long: ${trimmed.bytes} bytes`);
+    } catch (error) {
+      this.#log.say("debug", `the disk store could not be trimmed: ${(error as Error).message}`);
+    }
+    const text = summary(this.#figures, this.#uploads?.figures, this.#bundle.received);
+    if (stats) this.#log.always(text);
+    else this.#log.say("info", text);
+    await this.#push();
+  }
+
+  async #push(): Promise<void> {
+    const { pushEndpoint: endpoint, pushMethod: method, pushPlain, pushHistograms: vmHistograms, pushLabels: labels, pushHeaders: headers } = this.#settings;
+    if (endpoint === "") return;
+    try {
+      await push(exposition(this.#figures, this.#uploads?.figures, { labels, vmHistograms }), { endpoint, method, gzip: !pushPlain, vmHistograms, labels, headers });
+    } catch (error) {
+      this.#log.say("warn", `the metrics could not be pushed: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** The disk store; a directory that can't be written is replaced by one that is thrown away with the machine. */
+function openStore(directory: string, log: Log): DiskStore {
+  const booted = Date.now() - os.uptime() * 1000;
+  try {
+    return new DiskStore(directory, booted);
+  } catch (error) {
+    const instead = mkdtempSync(path.join(os.tmpdir(), "stowhouse-go-"));
+    log.say("warn", `${directory} can't be used (${(error as Error).message}); outputs are kept in ${instead}`);
+    return new DiskStore(instead, booted);
+  }
+}
