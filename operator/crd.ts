@@ -100,13 +100,40 @@ function definition({ kind, plural, shortName, description, spec, status, column
       group: GROUP,
       scope: "Namespaced",
       names: { kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase(), shortNames: [shortName], categories: ["stowhouse"] },
-      versions: [{ name: VERSION, served: true, storage: true, schema: { openAPIV3Schema: withoutDefault(schema) }, subresources: { status: {}, scale }, additionalPrinterColumns: columns }],
+      versions: [{ name: VERSION, served: true, storage: true, schema: { openAPIV3Schema: filled(withoutDefault(schema)) }, subresources: { status: {}, scale }, additionalPrinterColumns: columns }],
     },
   })) as KubeObject;
 }
 
 /** A status starts empty: the API server must not fill it in. */
-function withoutDefault<S extends { properties: { status: TSchema } }>(schema: S): object {
+function withoutDefault<S extends { properties: { status: TSchema } }>(schema: S): Node {
   const { default: _, ...status } = schema.properties.status as TSchema & { default?: unknown };
   return { ...schema, properties: { ...schema.properties, status } };
+}
+
+type Node = Readonly<Record<string, unknown>>;
+
+/**
+ * The same schema, the defaults of its sections written out: the API server judges a default by the rules as it stands there,
+ * before the defaults of the fields within are filled in. Items of lists have none, because nobody fills in an item.
+ */
+function filled(schema: Node): Node {
+  const { properties, items, additionalProperties } = schema as { properties?: Record<string, Node>; items?: Node; additionalProperties?: unknown };
+  const within = Object.fromEntries(Object.entries(properties ?? {}).map(([name, field]) => [name, filled(field)]));
+  const defaults = Object.fromEntries(Object.entries(within).flatMap(([name, field]) => ("default" in field ? [[name, field["default"]]] : [])));
+  return {
+    ...schema,
+    ...(properties === undefined ? {} : { properties: within }),
+    ...(isNode(schema["default"]) ? { default: { ...defaults, ...schema["default"] } } : {}),
+    ...(items === undefined ? {} : { items: withoutOwnDefault(filled(items)) }),
+    ...(isNode(additionalProperties) ? { additionalProperties: filled(additionalProperties) } : {}),
+  };
+}
+
+function withoutOwnDefault({ default: _, ...schema }: Node): Node {
+  return schema;
+}
+
+function isNode(value: unknown): value is Node {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

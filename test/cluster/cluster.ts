@@ -64,11 +64,11 @@ export async function list(kind: Kind, namespace?: string, labels = ""): Promise
 /** Server-side apply, as a user would with kubectl. */
 export function apply(object: Thing, manager = "kubectl"): Promise<Thing> {
   const { namespace, name } = object.metadata;
-  return request("PATCH", `${pathOf(object.kind as Kind, namespace, name)}?fieldManager=${manager}&force=true`, object, "application/apply-patch+yaml");
+  return request("PATCH", `${pathOf(object.kind as Kind, namespace, name)}?fieldManager=${manager}&force=true&fieldValidation=Strict`, object, "application/apply-patch+yaml");
 }
 
 export function create(object: Thing): Promise<Thing> {
-  return request("POST", pathOf(object.kind as Kind, object.metadata.namespace), object);
+  return request("POST", `${pathOf(object.kind as Kind, object.metadata.namespace)}?fieldValidation=Strict`, object);
 }
 
 /** A merge patch. @param sub e.g. `/status` */

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { run } from "../../fixtures/tools.ts";
 import { kubernetes } from "../tools.ts";
@@ -93,9 +93,4 @@ export function volumes(count: number): object[] {
       },
     };
   })];
-}
-
-/** How a container on the node ended up: for the message of a test that failed. */
-export function kubeletSaid(): string {
-  return readFileSync(path.join(rigHome(), "log", "kubelet"), "utf8").split("\n").filter((line) => /^[EW]/.test(line)).slice(-15).join("\n");
 }
