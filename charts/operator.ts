@@ -25,6 +25,7 @@ export const operatorValues = section("Values of the Stowhouse operator.", {
     aggregate: flag({ default: true, description: "Whether Kubernetes' own admin, edit and view roles get rights on CacheServers and CacheKeys." }),
   }),
   logLevel: oneOf(["error", "warn", "info", "debug"], { default: "info", description: "Least severity that is written." }),
+  clusterDomain: string({ default: "cluster.local", description: "Suffix of the names of Services." }),
   metricsPort: integer(1, 65_535, { default: 8080, description: "Port of metrics and health in the pod." }),
   ...serviceAccount,
   resources: object({ default: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "256Mi" } }, description: "CPU and memory of an operator." }),

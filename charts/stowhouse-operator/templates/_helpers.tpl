@@ -42,11 +42,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- /* The operator's rights where it serves: the same in a ClusterRole and in the Roles of single namespaces. */ -}}
 {{- define "operator.rules" -}}
 - apiGroups: [stowhouse.dev]
-  resources: [cacheservers, cachekeys]
-  verbs: [get, list, watch, update, patch]
+  resources: [cacheservers]
+  verbs: [get, list, watch]
+# Patched for their finalizer: a key is revoked before its resource goes.
+- apiGroups: [stowhouse.dev]
+  resources: [cachekeys]
+  verbs: [get, list, watch, patch]
 - apiGroups: [stowhouse.dev]
   resources: [cacheservers/status, cachekeys/status]
-  verbs: [get, update, patch]
+  verbs: [patch]
 - apiGroups: [stowhouse.dev]
   resources: [cacheservers/finalizers, cachekeys/finalizers]
   verbs: [update]
@@ -84,5 +88,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: *all
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

@@ -37,9 +37,11 @@ containers:
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     args:
       - --lease-namespace={{ .Release.Namespace }}
+      - --lease-name={{ include "operator.fullname" . }}
       - --metrics-listen=:{{ .Values.metricsPort }}
       - --log-level={{ .Values.logLevel }}
       - --server-image={{ include "operator.imageOf" (dict "image" .Values.serverImage "version" .Chart.AppVersion) }}
+      - --cluster-domain={{ .Values.clusterDomain }}
       {{- range .Values.watchNamespaces }}
       - --namespace={{ . }}
       {{- end }}
