@@ -122,7 +122,7 @@ export class Kube {
   /** What isn't there is fine. @param options `uid`: only this very object, not one that has its name since */
   async delete(ref: Ref, options: { uid?: string; propagation?: "Background" | "Foreground" | "Orphan" } = {}): Promise<void> {
     const { uid, propagation = "Background" } = options;
-    const body = { apiVersion: "v1", kind: "DeleteOptions", propagationPolicy: propagation, ...(uid === undefined ? {} : { preconditions: { uid } }) };
+    const body = { propagationPolicy: propagation, ...(uid === undefined ? {} : { preconditions: { uid } }) };
     try {
       await this.#write("delete", ref, { method: "DELETE", path: await this.#discovery.path(ref), body });
     } catch (error) {

@@ -57,6 +57,8 @@ export const TIMES = {
 
 /** After so many failures in a row the resourceVersion itself is suspect, e.g. of a time before a restored backup. */
 const FAILURES_BEFORE_RELIST = 3;
+/** The longest a busy API server is left alone because it asks for it, ms. */
+const MOST_ASKED = 60_000;
 /** A watch that the API server ends sooner than this, saying nothing, has failed; else a proxy could make us spin. ms */
 const SHORTEST_WATCH = 1_000;
 
@@ -152,7 +154,8 @@ class Loop {
     // Nothing is wrong but that we were away for long: the list needn't wait.
     const soon = isGone(error) && this.#backoff.failures === 0;
     const backoff = this.#backoff.next();
-    const wait = soon ? 0 : backoff;
+    const asked = error instanceof KubeError ? (error.retryAfter ?? 0) : 0;
+    const wait = soon ? 0 : Math.max(backoff, Math.min(asked, MOST_ASKED));
     if (isGone(error) || this.#backoff.failures >= FAILURES_BEFORE_RELIST) this.#version = undefined;
     const told = { kind: type.kind, namespace: this.#within.namespace, error: (error as Error).message, again_ms: Math.round(wait) };
     // A dead API server is worth a line, not one for each try.
