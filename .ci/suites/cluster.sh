@@ -3,4 +3,5 @@
 check "packages" apt_install containerd runc containernetworking-plugins iptables nftables conntrack iproute2 prometheus postgresql
 check "npm ci" npm ci
 check "tools" npm run test:tools -- cluster
+tests charts
 tests cluster

@@ -7,9 +7,9 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* They never change: a Deployment's selector can't. */ -}}
+{{- /* They never change: a Deployment's selector can't, and the servers' network policies let this name in. */ -}}
 {{- define "operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
