@@ -10,7 +10,7 @@ import { serviceAccountName } from "./serviceaccount.ts";
 import { claimName, isShared } from "./volume.ts";
 
 /** On pods: changes with all that needs a restart, and so makes the Deployment replace them. */
-export const RESTART_HASH = `${GROUP}/restart-hash`;
+const RESTART_HASH = `${GROUP}/restart-hash`;
 
 /** User and group of the server in its image. */
 const USER = 10001;
