@@ -21,6 +21,8 @@ const ENTRIES = {
   "restore-worker": "action/client/archive/restore-worker.ts",
   parent: "action/daemon/parent.ts",
   worker: "action/daemon/worker.ts",
+  // go starts it for every command.
+  gocacheprog: "action/gocacheprog.ts",
 };
 
 /**

@@ -109,8 +109,9 @@ const either = (env: Env, name: string): string | undefined => env[name] || env[
 
 function pointTools(step: Step, inputs: SetupInputs, endpoint: Endpoint, direct: boolean, rights: Rights): void {
   const { toolkit } = step;
-  const { tools, left } = chooseTools(inputs.tools, surroundings(step));
+  const around = surroundings(step);
+  const { tools, left } = chooseTools(inputs.tools, around);
   for (const [name, variable] of left) toolkit.info(`${name} is left alone: ${variable} is set already`);
-  for (const tool of tools) for (const [name, value] of Object.entries(tool.env(endpoint, rights))) toolkit.exportVariable(name, value);
+  for (const tool of tools) for (const [name, value] of Object.entries(tool.env(endpoint, rights, around))) toolkit.exportVariable(name, value);
   toolkit.info(`Tools: ${tools.map(({ name }) => name).join(", ") || "none"}; they talk to the ${direct ? "server" : "daemon"}`);
 }

@@ -1,5 +1,6 @@
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Surroundings } from "./tools.ts";
 import type { Step } from "./toolkit.ts";
 
@@ -8,8 +9,10 @@ export function surroundings({ env, platform }: Pick<Step, "env" | "platform">):
   const workspace = env["GITHUB_WORKSPACE"] ?? ".";
   const folders = (env["PATH"] ?? "").split(delimiter).filter(Boolean);
   const endings = platform === "win32" ? [".exe", ".cmd"] : [""];
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "mjs";
   return {
     env,
+    goHelper: [process.execPath, fileURLToPath(new URL(`./gocacheprog.${extension}`, import.meta.url))],
     has: (name) => existsSync(join(workspace, name)),
     runs: (program) => folders.some((folder) => endings.some((ending) => executable(join(folder, program + ending)))),
   };

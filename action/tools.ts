@@ -12,6 +12,8 @@ export interface Surroundings {
   readonly has: (name: string) => boolean;
   /** Whether a program of this name can be run. */
   readonly runs: (program: string) => boolean;
+  /** The program and script of Go's helper. */
+  readonly goHelper: readonly string[];
 }
 
 /** A tool that can be pointed at the cache through variables. */
@@ -19,7 +21,7 @@ export interface Tool {
   readonly name: ToolName;
   /** Whether this job uses it, for `tools: auto`. */
   detect(around: Surroundings): boolean;
-  env(endpoint: Endpoint, rights: Rights): Record<string, string>;
+  env(endpoint: Endpoint, rights: Rights, around: Surroundings): Record<string, string>;
   /** Variables by which a user has pointed it elsewhere: then it is left alone. */
   readonly settings: RegExp;
 }
@@ -38,7 +40,7 @@ const gha: Tool = {
 const sccache: Tool = {
   name: "sccache",
   detect: ({ env, runs }) => /sccache(\.exe)?$/.test(env["RUSTC_WRAPPER"] ?? env["CMAKE_C_COMPILER_LAUNCHER"] ?? "") || runs("sccache"),
-  env: (endpoint, rights) => ({ ...gha.env(endpoint, rights), SCCACHE_GHA_ENABLED: "on", ...(rights.write ? {} : { SCCACHE_GHA_RW_MODE: "READ_ONLY" }) }),
+  env: (endpoint, rights, around) => ({ ...gha.env(endpoint, rights, around), SCCACHE_GHA_ENABLED: "on", ...(rights.write ? {} : { SCCACHE_GHA_RW_MODE: "READ_ONLY" }) }),
   // Any storage of its own: sccache knows one at a time.
   settings: /^SCCACHE_(GHA_ENABLED|BUCKET|ENDPOINT|REDIS.*|MEMCACHED.*|GCS_.*|AZURE_.*|WEBDAV_ENDPOINT|OSS_.*|COS_.*|DIR|LOCAL_.*|MULTILEVEL.*)$/,
 };
@@ -58,7 +60,30 @@ const nipTool: Tool = {
   settings: /^NIP_REMOTE_CACHE_(URL|API_KEY|ENABLED)$/,
 };
 
-const ALL: readonly Tool[] = [gha, sccache, docker, nipTool];
+/** go, vet and test start the helper by themselves (Go 1.24 or newer); golangci-lint has a variable of its own and keeps its entries apart. */
+const go: Tool = {
+  name: "go",
+  detect: ({ has }) => ["go.mod", "go.work"].some(has),
+  env: ({ url, token }, rights, { goHelper }) => {
+    const command = goHelper.map(quoted).join(" ");
+    return {
+      GOCACHEPROG: command,
+      GOLANGCI_LINT_CACHEPROG: `${command} --prefix golangci-lint`,
+      STOWHOUSE_GO_SERVER: url.replace(/\/+$/, ""),
+      ...(token === undefined ? {} : { STOWHOUSE_GO_TOKEN: token }),
+      ...(rights.write ? {} : { STOWHOUSE_GO_READ_ONLY: "true" }),
+    };
+  },
+  settings: /^(GOCACHEPROG|GOLANGCI_LINT_CACHEPROG)$/,
+};
+
+/** A word of a command line as Go splits it: quotes of one kind, and nothing is escaped. */
+function quoted(word: string): string {
+  if (!/[\s'"]/.test(word)) return word;
+  return word.includes('"') ? `'${word}'` : `"${word}"`;
+}
+
+const ALL: readonly Tool[] = [gha, sccache, docker, nipTool, go];
 
 export interface Chosen {
   readonly tools: readonly Tool[];
