@@ -35,21 +35,23 @@ export async function storeBlobs(uploads: Uploads, verifier: Verifier, upload: U
         return { id, start: raw - length, length };
       });
       if (raw > MAX_FRAME) throw errors.tooLarge(`${MAX_FRAME} bytes a frame`);
-      const leave = await verifier.place();
+      const place = await verifier.place();
+      const frame = place.memory.subarray(0, size);
+      const read = reader.fill(frame);
       const store = async () => {
-        const bytes = await verifier.verify((await frame) as Buffer<ArrayBuffer>, list);
-        await uploads.part(upload, digest, 0, bytes, { size, digest, content: { raw, chunks: content } });
+        await read;
+        await verifier.verify(frame, list);
+        await uploads.part(upload, digest, 0, frame, { size, digest, content: { raw, chunks: content } });
         stored.push(digest);
       };
-      const frame = reader.take(size);
       const work: Promise<void> = store()
         .catch((error: unknown) => void (failure ??= error))
         .finally(() => {
-          leave();
+          place.leave();
           running.delete(work);
         });
       running.add(work);
-      await frame.catch(() => {});
+      await read.catch(() => {});
       if (running.size >= IN_FLIGHT) await Promise.race(running);
     }
   } catch (error) {

@@ -22,9 +22,14 @@ export class RecordReader {
   /** The next bytes, in memory of their own. @throws badRequest when the body ends before */
   async take(size: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafeSlow(size);
-    let at = 0;
-    for await (const chunk of this.stream(size)) at += chunk.copy(bytes, at);
+    await this.fill(bytes);
     return bytes;
+  }
+
+  /** Fills a buffer with the next bytes. @throws badRequest when the body ends before */
+  async fill(bytes: Buffer): Promise<void> {
+    let at = 0;
+    for await (const chunk of this.stream(bytes.length)) at += chunk.copy(bytes, at);
   }
 
   /** The next bytes as they arrive. @throws badRequest when the body ends before */

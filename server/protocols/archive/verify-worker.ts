@@ -1,19 +1,19 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { parentPort } from "node:worker_threads";
 import { zstdDecompressSync } from "node:zlib";
 
 /** A frame to be checked, and its chunks: identifiers one after the other, and how long each is. */
 export interface Check {
   readonly job: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** In memory that is shared: it stays as it is until the answer. */
+  readonly bytes: Uint8Array;
   readonly ids: Uint8Array;
   readonly lengths: readonly number[];
 }
 
-/** The frame's bytes come back, with what is wrong with them. */
 export interface Checked {
   readonly job: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** What is wrong with the frame. */
   readonly problem: string | undefined;
 }
 
@@ -33,14 +33,13 @@ function problemOf({ bytes, ids, lengths }: Check): string | undefined {
   if (content.length !== raw) return "a frame holds less than its chunks";
   let start = 0;
   for (const [i, length] of lengths.entries()) {
-    const hash = createHash("sha256").update(content.subarray(start, start + length)).digest();
-    if (hash.compare(ids, i * ID_BYTES, (i + 1) * ID_BYTES) !== 0) return "a chunk does not hash to its identifier";
+    const digest = hash("sha256", content.subarray(start, start + length), "buffer");
+    if (digest.compare(ids, i * ID_BYTES, (i + 1) * ID_BYTES) !== 0) return "a chunk does not hash to its identifier";
     start += length;
   }
   return undefined;
 }
 
 parentPort!.on("message", (check: Check) => {
-  const { job, bytes } = check;
-  parentPort!.postMessage({ job, bytes, problem: problemOf(check) } satisfies Checked, [bytes.buffer]);
+  parentPort!.postMessage({ job: check.job, problem: problemOf(check) } satisfies Checked);
 });
