@@ -219,6 +219,27 @@ describe("an incremental save", () => {
     expect(look(to("tree"))).toEqual(look(from("tree")));
   });
 
+  it("sends of a pack the files that changed, save after save, until it is in too many pieces", async () => {
+    await settle();
+    await save();
+    for (let generation = 1; generation <= 4; generation++) {
+      let changed = 0;
+      for (let i = generation; i < MANY; i += 50) {
+        const path = from(`tree/d${i % 20}/f${i}`);
+        if (generation === 2) rmSync(path);
+        else put(path, randomBytes(4_000 + i), OLD + generation);
+        if (generation !== 2) changed += 4_000 + i;
+      }
+      put(from(`tree/d${generation}/another`), randomBytes(3_000));
+      const { bytesSent } = await save();
+      expect(bytesSent).toBeLessThan(changed + 3_000 + (generation < 3 ? 16_000 : 200_000));
+      mkdirSync(to(`${generation}`));
+      await restore({ root: to(`${generation}`) });
+      expect(look(to(`${generation}/tree`))).toEqual(look(from("tree")));
+      await settle();
+    }
+  }, 60_000);
+
   it("sends only what is new in a large file", async () => {
     await settle();
     await save();
@@ -256,6 +277,8 @@ describe("an incremental save", () => {
     const all = await server.core.catalog.list({ cache: "default", read: ["local:main"], write: null, trusted: true, admin: false, actor: "t" }, { limit: 500 });
     await server.core.catalog.removeIds(all.map(({ id }) => id), { at: 0, actor: "t", action: "rm", cache: "default", keyspace: "", scope: "", key: "", size: 0, result: "ok", address: "" });
     await server.core.maintenance.collect(-1_000);
+    // In the middle of packs: what the index still knows of them is gone too.
+    for (let i = 0; i < MANY; i += 10) put(from(`tree/d${i % 20}/f${i}`), "new", OLD + 5);
     put(from("tree/new"), "new");
     expect(await save()).toMatchObject({ status: "saved" });
     await restore();

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, futimesSync, openSync, writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import { inflate } from "./frames.ts";
@@ -45,7 +45,7 @@ function writePart(fd: number, bytes: Buffer, to: number): void {
 
 function write(order: FrameOrder): Float64Array<ArrayBuffer> {
   // The digest covers what was sent; the frame's own checksum what it inflates to.
-  if (createHash("sha256").update(order.bytes).digest("hex") !== order.digest) throw new FormatError("a frame does not hash to its digest");
+  if (hash("sha256", order.bytes, "hex") !== order.digest) throw new FormatError("a frame does not hash to its digest");
   const content = inflate(order.bytes, order.raw);
   const seen = new Float64Array(order.writes.length * 3);
   for (const [i, { path, from, to, length, whole }] of order.writes.entries()) {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import { cuts } from "./chunker.ts";
@@ -79,7 +79,7 @@ function read(job: number, sections: readonly Section[]): ReadUnit {
   const ids = Buffer.allocUnsafeSlow(all.length * 32);
   let start = 0;
   for (const [i, length] of all.entries()) {
-    createHash("sha256").update(bytes.subarray(start, start + length)).digest().copy(ids, i * 32);
+    hash("sha256", bytes.subarray(start, start + length), "buffer").copy(ids, i * 32);
     start += length;
   }
   units.set(job, { bytes, lengths: all });
@@ -100,7 +100,7 @@ function frames(unit: number, wanted: readonly number[]): MadeFrame[] {
     const parts = chunks.map((chunk) => bytes.subarray(starts[chunk], starts[chunk]! + lengths[chunk]!));
     const raw = neighbours ? bytes.subarray(starts[chunks[0]!], starts[chunks.at(-1)!]! + lengths[chunks.at(-1)!]!) : Buffer.concat(parts);
     const frame = deflate(raw);
-    made.push({ digest: createHash("sha256").update(frame).digest("hex"), bytes: frame, raw: raw.length, count });
+    made.push({ digest: hash("sha256", frame, "hex"), bytes: frame, raw: raw.length, count });
   }
   return made;
 }
