@@ -3,6 +3,7 @@ import type { ProtocolClient, Reading, ToolRequest } from "../../server/protocol
 import type { Answer } from "../client/exchange.ts";
 import { forwarded, uploadOf, type Incoming } from "./incoming.ts";
 import { Broken, headersOf, sendAnswer, sendWhole, stream, whole } from "./outgoing.ts";
+import { resuming, type Rest } from "./resume.ts";
 import type { ProtocolMetrics } from "./settings.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -48,7 +49,7 @@ export async function relay(upstreams: readonly Upstream[], call: Call, body: In
   let miss: (() => void) | undefined;
   for (const upstream of upstreams) {
     if (!upstream.available || (call.target.server !== undefined && call.target.server !== upstream.index)) continue;
-    const result = await ask(upstream, call, body);
+    const result = await ask(upstreams, upstream, call, body);
     if (result === "cut") return "failed";
     if (result?.reading.result === "miss" && !call.response.headersSent) miss ??= result.send;
     else if (result) {
@@ -80,7 +81,7 @@ interface Sendable {
 }
 
 /** What one server says; undefined when that is of no use, `cut` when the tool has had a part of it already. */
-async function ask(upstream: Upstream, call: Call, body: Incoming): Promise<Sendable | "cut" | undefined> {
+async function ask(upstreams: readonly Upstream[], upstream: Upstream, call: Call, body: Incoming): Promise<Sendable | "cut" | undefined> {
   const { client, tool, row, response } = call;
   const began = performance.now();
   try {
@@ -96,8 +97,11 @@ async function ask(upstream: Upstream, call: Call, body: Incoming): Promise<Send
       const reading = client.read(tool, answer.status, undefined, String) ?? { result: "other" };
       return { reading, send: () => sendWhole(response, answer.status, headers, "") };
     }
-    if (client.purpose(tool) === "download" && answer.status < 300 && !(Number(answer.headers["content-length"]) <= CHECK_FIRST)) return await streamed(upstream, call, answer);
-    const bytes = await whole(answer, CHECK_FIRST);
+    const download = client.purpose(tool) === "download" && answer.status < 300;
+    const source: Source = { upstream, moved: began };
+    const lasting = download ? resuming(answer, (rest) => more(upstreams, source, call, rest)) : answer;
+    if (download && !(Number(answer.headers["content-length"]) <= CHECK_FIRST)) return await streamed(source, call, lasting);
+    const bytes = await whole(lasting, CHECK_FIRST);
     const reading = client.read(tool, answer.status, bytes, (url) => call.via(url, upstream), (handle) => call.mark(handle, upstream));
     if (!reading) throw new Broken("it is no answer of this protocol");
     if (answer.status < 300) row.bytesIn += bytes.length;
@@ -107,18 +111,40 @@ async function ask(upstream: Upstream, call: Call, body: Incoming): Promise<Send
   }
 }
 
-async function streamed(upstream: Upstream, call: Call, answer: Answer): Promise<Sendable | "cut" | undefined> {
-  let moved = performance.now();
+/** Where a body comes from now, and when it last moved. */
+interface Source {
+  upstream: Upstream;
+  moved: number;
+}
+
+async function streamed(source: Source, call: Call, answer: Answer): Promise<Sendable | "cut" | undefined> {
   try {
     await stream(answer, call.response, (bytes) => {
       call.row.bytesIn += bytes;
-      moved = performance.now();
+      source.moved = performance.now();
     });
   } catch (error) {
     answer.discard();
-    return judge(upstream, call, error as Error, moved);
+    return judge(source.upstream, call, error as Error, source.moved);
   }
   return { reading: call.client.read(call.tool, answer.status, undefined, String) ?? { result: "other" }, send: () => {} };
+}
+
+/** The rest of a body: from the same server, if it only broke off, or from another that has the very same. */
+async function more(upstreams: readonly Upstream[], source: Source, call: Call, { range, is, cut }: Rest): Promise<Answer | undefined> {
+  const before = source.upstream;
+  const others = call.target.server === undefined ? upstreams.filter((one) => one !== before) : [];
+  for (const upstream of cut ? [before, ...others] : others) {
+    if (!upstream.available || call.response.destroyed) continue;
+    const answer = await exchange(upstream, call, { kind: "none" }, range).catch(() => undefined);
+    if (answer && is(answer)) {
+      if (upstream !== before) before.dead(source.moved);
+      source.upstream = upstream;
+      return answer;
+    }
+    answer?.discard();
+  }
+  return undefined;
 }
 
 /** What a request that broke off means for the server, and for the tool. */
@@ -135,13 +161,15 @@ function judge(upstream: Upstream, { response }: Call, error: Error, since: numb
   return "cut";
 }
 
-async function exchange(upstream: Upstream, call: Call, body: Incoming): Promise<Answer> {
+/** @param range instead of what the tool asked for @throws ExchangeError, Broken */
+async function exchange(upstream: Upstream, call: Call, body: Incoming, range?: string): Promise<Answer> {
   const { client, tool, target, request, response, row } = call;
   const upload = uploadOf(body, (bytes) => (row.bytesOut += bytes));
   const left = new AbortController();
   const onClose = () => left.abort();
   response.once("close", onClose);
-  const headers = forwarded(request);
+  const { "x-ms-range": _, ...rest } = forwarded(request);
+  const headers = range === undefined ? forwarded(request) : { ...rest, range };
   try {
     let answer = await upstream.ask(targetOf(target, upstream), {
       method: tool.method, headers, signal: left.signal, ...(upload && { upload }),
