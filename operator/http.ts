@@ -8,8 +8,8 @@ export interface Call {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   /**
-   * PEM certificates, any of which vouches for the server: those of the Secret it serves with. They, not the host's name,
-   * are its identity, because the Service's name is seldom in a certificate that is meant for clients outside.
+   * The server's own certificate, PEM. It, not the host's name, is the server's identity, because the Service's name is seldom
+   * in a certificate that is meant for clients outside.
    */
   readonly trusted?: string;
   /** For the whole exchange, ms. */
@@ -31,7 +31,6 @@ export const send: Send = (call) =>
     const { method, headers, body, trusted, timeout } = call;
     // A connection of its own each time: calls are seconds apart, and Services balance connections, not requests.
     const options: RequestOptions = { method, headers: { ...headers, connection: "close" }, agent: false, signal: AbortSignal.timeout(timeout) };
-    // A chain often ends before its root, hence partial chains.
     const pinned: RequestOptions = trusted === undefined ? {} : { ca: trusted, allowPartialTrustChain: true, checkServerIdentity: () => undefined };
     const request = call.url.startsWith("https:") ? httpsRequest(call.url, { ...options, ...pinned }) : httpRequest(call.url, options);
     request.on("error", reject);

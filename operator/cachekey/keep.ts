@@ -1,7 +1,3 @@
-import type { CacheServer } from "../cacheserver/schema.ts";
-import type { Context } from "../context.ts";
-import { covers } from "../json.ts";
-import type { KubeObject } from "../object.ts";
 import { endpoint } from "../resources/urls.ts";
 import { ServerError, type ServerApi } from "../server-api.ts";
 import type { Allowed } from "./access.ts";
@@ -12,6 +8,7 @@ import type { CacheKey } from "./schema.ts";
 import { secretFor } from "./secret.ts";
 import { stateOf, tokenOf, type KeyState } from "./state.ts";
 import type { Standing } from "./status.ts";
+import { write, type Result, type Subject } from "./subject.ts";
 
 /** How often the server is asked whether it still has the key. */
 const CHECK_MS = 60_000;
@@ -20,23 +17,6 @@ const MOST_LOST = 3;
 const HOUR = 60 * 60_000;
 /** A server that restarts is no news. */
 const PATIENCE = 3;
-
-export interface Subject {
-  readonly context: Context;
-  readonly key: CacheKey;
-  readonly server: CacheServer;
-  /** Opened when it is needed: most looks need none. */
-  readonly open: () => Promise<ServerApi>;
-  /** The CacheKey's own, as it was found. */
-  readonly secret: KubeObject | undefined;
-  readonly memory: Memory;
-}
-
-export interface Result {
-  readonly standing: Standing;
-  readonly secret: KubeObject | undefined;
-  readonly retry?: boolean;
-}
 
 /** Sees to it that a CacheKey that is allowed has the key it asks for. @throws ServerError, KubeError */
 export async function keep(subject: Subject, allowed: Allowed): Promise<Result> {
@@ -101,10 +81,6 @@ async function check({ context, key, open, memory }: Subject, state: KeyState | 
   }
 }
 
-async function write({ context, secret }: Subject, wanted: KubeObject): Promise<KubeObject> {
-  return secret !== undefined && covers(secret, wanted) ? secret : context.kube.apply(wanted);
-}
-
 function contested(memory: Memory, now: number): boolean {
   if (now - memory.replaced > HOUR) memory.lost = 0;
   return memory.lost >= MOST_LOST;
@@ -119,27 +95,4 @@ async function missingCaches({ spec }: CacheKey, api: ServerApi): Promise<string
 
 function cacheMissing(names: readonly string[]): Standing {
   return { reason: "CacheMissing", message: `The server has no cache named ${names.join(", ")}. Add it to the CacheServer's spec.caches, or ask for another.` };
-}
-
-/** Takes away what a CacheKey has: its Secret's key at once, and its keys on the server as soon as that can be told. @throws KubeError */
-export async function withdraw(subject: Subject, message: string): Promise<Result> {
-  const { context, key, server, open, secret, memory } = subject;
-  const url = endpoint(server, context.settings);
-  const state = stateOf(secret);
-  if (secret === undefined && key.status?.keyId === undefined && memory.checked > -Infinity) return { standing: { reason: "Refused", message }, secret };
-  const blank = secret && (await write(subject, secretFor(key, url, undefined, state)));
-  try {
-    if (state !== undefined || memory.checked === -Infinity) {
-      const api = await open();
-      const ids = state === undefined ? [] : [state.id, ...state.previous.map(({ id }) => id)];
-      for (const id of ids) await api.revokeKey(id);
-      const strays = await revokeStrays(key, api, ids);
-      if (ids.length + strays > 0) context.events.record(key, "Normal", "Revoked", `Its keys have ended: ${message}`);
-      memory.checked = context.now();
-    }
-  } catch (error) {
-    if (!(error instanceof ServerError)) throw error;
-    return { standing: { reason: "Refused", message: `${message} What it had can't be revoked yet: ${error.message}` }, secret: blank, retry: true };
-  }
-  return { standing: { reason: "Refused", message }, secret: blank && (state === undefined ? blank : await context.kube.apply(secretFor(key, url, undefined, undefined))) };
 }

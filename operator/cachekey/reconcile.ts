@@ -8,7 +8,7 @@ import { withLatestStatus, writeStatus } from "../status.ts";
 import { judge, type Violation } from "./access.ts";
 import { announce } from "./announce.ts";
 import { finalize } from "./finalize.ts";
-import { keep, withdraw, type Subject } from "./keep.ts";
+import { keep } from "./keep.ts";
 import { newMemory, type Memory } from "./memory.ts";
 import { rotationOf } from "./plan.ts";
 import type { CacheKey } from "./schema.ts";
@@ -16,6 +16,8 @@ import { secretNameOf } from "./secret.ts";
 import { findServer, labelsOf, openApi, serverOf } from "./server.ts";
 import { stateOf } from "./state.ts";
 import { statusOf, type Standing } from "./status.ts";
+import type { Subject } from "./subject.ts";
+import { withdraw } from "./withdraw.ts";
 
 /** Secrets and namespaces aren't watched: they are read again this often. */
 const PACE_MS = 30_000;

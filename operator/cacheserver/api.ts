@@ -12,8 +12,9 @@ import type { CacheServer } from "./schema.ts";
  */
 export function apiOf(context: Context, server: CacheServer, keys: KubeObject | undefined, tls: KubeObject | undefined, timeout?: number): ServerApi {
   const url = serviceUrl(server, context.settings);
-  // Whoever holds the key of this very certificate is the server; with ca.crt also while pods still have the one before.
-  const trusted = [fieldOf(tls, "tls.crt"), fieldOf(tls, "ca.crt")].filter((pem) => pem !== undefined).join("\n");
-  const address = { url: context.urlOf?.(server, url) ?? url, adminKeys: linesOf(keys, "admin-key"), ...(trusted === "" ? {} : { trusted }) };
+  // The server's own, not those above it: an authority may have certified others too. For a minute after a renewal pods have
+  // the one before; that is waited out as any silence.
+  const [trusted] = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.exec(fieldOf(tls, "tls.crt") ?? "") ?? [];
+  const address = { url: context.urlOf?.(server, url) ?? url, adminKeys: linesOf(keys, "admin-key"), ...(trusted === undefined ? {} : { trusted }) };
   return new ServerApi(address, context.send, timeout);
 }

@@ -59,6 +59,20 @@ describe("a no-op reconcile writes nothing", () => {
     expect(world.events).toEqual([]);
   });
 
+  test("nor while watchers lag behind what was written", async () => {
+    world.addServer();
+    world.freeze();
+    await world.look();
+    world.cluster.take();
+    const told = world.events.length;
+    world.time += 5_000;
+    await world.look();
+    world.freeze();
+    world.cluster.edit("CacheServer", "cache", { spec: { replicas: 0 } });
+    await world.look();
+    expect([world.cluster.take().writes, world.events.length]).toEqual([[], told]);
+  });
+
   test("usage that hardly changes is no reason to write; one that does is, once a minute at most", async () => {
     await world.running();
     world.time += 2 * MINUTE;

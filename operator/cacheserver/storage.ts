@@ -43,7 +43,7 @@ function claimReason(server: CacheServer, { name, object, problem }: Claim): { r
   if (status.phase !== "Bound") return { reason: "Pending" };
 
   const failed = status.conditions?.find(({ type, status: holds }) => /^(Controller|Node)ResizeError$/.test(type) && holds === "True");
-  if (failed || /Infeasible$/.test(status.allocatedResourceStatuses?.storage ?? "")) return { reason: "ResizeFailed", message: failed?.message ?? "The storage driver can't provide a volume of this size." };
+  if (failed || status.allocatedResourceStatuses?.storage?.endsWith("Infeasible") === true) return { reason: "ResizeFailed", message: failed?.message ?? "The storage driver can't provide a volume of this size." };
   const [wanted, has] = [requestOf(object), status.capacity?.storage];
   if ((parseQuantity(wanted) ?? 0) > (parseQuantity(has) ?? 0)) return { reason: "ResizePending", message: `The volume has ${has ?? "no size yet"} and is to have ${wanted}.` };
   return { reason: "Bound", message: `PersistentVolumeClaim/${name} is bound to ${has}.` };

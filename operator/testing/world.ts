@@ -19,6 +19,7 @@ export class World {
   /** Whether children are watched; else every look asks the API server. */
   watched = true;
   #random = 0;
+  #frozen: KubeObject[] | undefined;
   #servers: ReturnType<typeof cacheServerReconciler>;
   #keys: ReturnType<typeof cacheKeyReconciler>;
 
@@ -48,6 +49,11 @@ export class World {
 
   lookAtKey(name = "app", namespace = "ci"): Promise<Outcome> {
     return this.#keys({ namespace, name });
+  }
+
+  /** Watchers go on showing what there is now, whatever happens. */
+  freeze(): void {
+    this.#frozen = ["CacheServer", "CacheKey", "Deployment", "Service", "ConfigMap", "PersistentVolumeClaim"].flatMap((kind) => this.cluster.all(kind));
   }
 
   /** Pods start, and the volume is bound: what controllers of the cluster would do. */
@@ -106,7 +112,8 @@ export class World {
   }
 
   #seen(kind: string): Seen {
-    return { get: (namespace, name) => this.cluster.find(kind, name, namespace), list: () => this.cluster.all(kind) };
+    const list = () => this.#frozen?.filter((object) => object.kind === kind) ?? this.cluster.all(kind);
+    return { get: (namespace, name) => list().find(({ metadata }) => metadata.namespace === namespace && metadata.name === name), list };
   }
 
   #children(): Children {
