@@ -6,6 +6,9 @@ import type { CacheKey, CacheKeyStatus } from "./schema.ts";
 import { secretNameOf } from "./secret.ts";
 import type { KeyState } from "./state.ts";
 
+/** As the CRD has it. */
+const MAX_PREVIOUS = 20;
+
 type Reason = ReasonOf<"CacheKey", "Ready">;
 
 /** How it stands about a CacheKey. */
@@ -38,7 +41,7 @@ export function statusOf({ key, server, standing, access, state, now }: Facts): 
     ...kept,
     ...(state && { keyId: state.id, grant: state.grant, issuedAt: iso(state.issued), expiresAt: iso(state.expires) }),
     rotatesAt: iso(rotates),
-    previous: state && state.previous.length > 0 ? state.previous.map(({ id, ends }) => ({ keyId: id, expiresAt: iso(ends)! })) : undefined,
+    previous: state && state.previous.length > 0 ? state.previous.slice(-MAX_PREVIOUS).map(({ id, ends }) => ({ keyId: id, expiresAt: iso(ends)! })) : undefined,
     conditions: stamp([verdict("CacheKey", "Ready", standing.reason, standing.message), refusal(access)], (before.conditions ?? []) as Condition[], key.metadata.generation ?? 0, now),
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as CacheKeyStatus;

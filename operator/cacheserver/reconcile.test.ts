@@ -345,6 +345,18 @@ describe("what the API server refuses", () => {
   });
 });
 
+describe("a spec that contradicts itself", () => {
+  test("is named and changes nothing; what runs goes on", async () => {
+    await world.running();
+    world.cluster.edit("CacheServer", "cache", { spec: { eviction: { highWater: "50%", lowWater: "80%" } } });
+    await world.look();
+    expect([world.condition("Ready"), world.condition("Progressing"), world.condition("Degraded")]).toEqual(["True Available", "False Blocked", "True InvalidConfig"]);
+    expect(world.message("Degraded")).toContain("spec.eviction");
+    expect(world.cluster.take().writes).toEqual(["apply CacheServer/cache/status"]);
+    expect(world.events).toHaveLength(1);
+  });
+});
+
 describe("storage", () => {
   test("a class that forbids growing is told, once, and the rest goes on", async () => {
     await world.running();

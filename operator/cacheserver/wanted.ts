@@ -1,6 +1,6 @@
 import { canonical } from "../json.ts";
 import type { KubeObject } from "../object.ts";
-import { desired, unavailable } from "../resources/desired.ts";
+import { desired, InvalidSpec, unavailable } from "../resources/desired.ts";
 import type { Inputs } from "../resources/inputs.ts";
 import type { Problem } from "./problem.ts";
 import type { CacheServer } from "./schema.ts";
@@ -47,6 +47,7 @@ function wantedBy(server: CacheServer, inputs: Inputs): Wanted {
         .map((kind) => ({ reason: "APIMissing", message: `${kind} skipped: this cluster has no such API. Install ${HELP[kind] ?? "it"}.` })),
     };
   } catch (error) {
-    return { objects: undefined, monitoring: { wanted: [], absent: [] }, problems: [{ reason: "InvalidConfig", message: (error as Error).message }] };
+    if (!(error instanceof InvalidSpec)) throw error;
+    return { objects: undefined, monitoring: { wanted: [], absent: [] }, problems: [{ reason: "InvalidConfig", message: error.message }] };
   }
 }
