@@ -78,6 +78,17 @@ describe("values that can't work stop the install, and say which and why", () =>
   });
 });
 
+test.each(["stowhouse", "stowhouse-operator"])("%s: every pod passes the restricted profile, and writes nowhere but where it should", async (chart) => {
+  const rendered = await objects(chart);
+  const pods = rendered.filter(({ kind }) => kind === "Deployment" || kind === "Pod").map((object) => (object.kind === "Pod" ? object["spec"] : object["spec"].template.spec));
+  expect(pods).toHaveLength(2);
+  for (const { securityContext, containers, automountServiceAccountToken } of pods) {
+    expect(securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+    for (const container of containers) expect(container.securityContext).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } });
+    expect(automountServiceAccountToken).toBe(chart === "stowhouse-operator");
+  }
+});
+
 describe("stowhouse", () => {
   const restarts = async (...args: string[]) => one(await objects("stowhouse", ...args), "Deployment")["spec"].template.metadata.annotations["checksum/config"] as string;
 
