@@ -31,7 +31,7 @@ export const Access = list(
     caches: list(cacheName, { default: ["default"], maxItems: 100, description: "Caches their keys may be good for." }),
     permissions: list(oneOf(["read", "write"], { description: "A permission; write includes read." }), { default: ["read"], maxItems: 2, description: "What their keys may do." }),
     scopes: list(scope, { default: [], maxItems: 100, description: "Scopes they may name. A key that names none uses its cache's defaultScope, which is always allowed." }),
-    maxTTL: optional(duration({ description: "Longest time a key of theirs may live before it expires or is rotated. Default: no limit." })),
+    maxTTL: optional(duration({ description: "Longest life of a key of theirs: until it expires, or until the overlap after its rotation is over. Default: no limit." })),
   }),
   {
     default: [],
