@@ -27,16 +27,16 @@ export function exported(endpoint: Endpoint | undefined, { mode, reason, alone }
 /** For restore and save: a server of their own, else what the set-up step before them left. */
 export async function accessOf(step: Step, inputs: ServerInputs, stateDir: string): Promise<Access> {
   if (inputs.servers.length === 0) return inherited(step.env, stateDir);
-  const { sessions: [session], mode, reason, alone } = await identify(step, inputs, stateDir);
-  return { connection: session && { url: session.url, token: session.token }, rights: rightsOf(mode), reason, alone, stateDir, name: session?.url ?? "" };
+  const { sessions, mode, reason, alone } = await identify(step, inputs, stateDir);
+  return { connections: sessions.map(({ url, token }) => ({ url, token })), rights: rightsOf(mode), reason, alone, stateDir, name: sessions[0]?.url ?? "" };
 }
 
 function inherited(env: Env, stateDir: string): Access {
   const { STOWHOUSE_SERVER: url, STOWHOUSE_TOKEN: token, STOWHOUSE_MODE: mode, STOWHOUSE_REASON: why } = env;
-  const none = { connection: undefined, rights: NONE, stateDir, name: SET_UP };
+  const none = { connections: [], rights: NONE, stateDir, name: SET_UP };
   if (mode === "unavailable") return { ...none, reason: why ?? "", alone: true };
   if (mode === "off") return { ...none, reason: why ?? "", alone: false };
   if (!url) return { ...none, reason: "no server is given, here or by a set-up step before", alone: true };
   if (isDead(stateDir, SET_UP)) return { ...none, reason: "the server was of no use a moment ago", alone: true };
-  return { connection: { url, token: token || undefined }, rights: rightsOf((mode as Mode | undefined) ?? "write"), reason: why ?? "", alone: false, stateDir, name: SET_UP };
+  return { connections: [{ url, token: token || undefined }], rights: rightsOf((mode as Mode | undefined) ?? "write"), reason: why ?? "", alone: false, stateDir, name: SET_UP };
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import type { Connection, Progress } from "./client/archive.ts";
+import type { ProtocolMetrics } from "./daemon/control.ts";
 import type { Rights } from "./event.ts";
 import type { ArchiveInputs, TransferInputs } from "./inputs.ts";
 import { noteCost } from "./memory.ts";
@@ -10,8 +11,8 @@ import type { Step } from "./toolkit.ts";
 
 /** The cache a step works with. */
 export interface Access {
-  /** Undefined: no server is of use. */
-  readonly connection: Connection | undefined;
+  /** By priority; none: no server is of use. */
+  readonly connections: readonly Connection[];
   readonly rights: Rights;
   /** Why, when something is not possible. */
   readonly reason: string;
@@ -38,8 +39,18 @@ export interface Transfer {
   readonly reason?: string | undefined;
 }
 
+/** A server that failed this fast may be followed by the next: all together cost no more than 5 s. ms */
+const SPARE = 2_600;
 /** How often progress is logged, ms. */
 const PROGRESS = 10_000;
+
+/** What transfers add to the metrics of a job's daemon, which has not seen them: they went straight to the server. */
+export function metricsOf(transfers: readonly Transfer[]): ProtocolMetrics[] {
+  return transfers.filter(({ via, status }) => via === "stowhouse" || (via === "none" && status === "unavailable")).map(({ op, status, moved, ms }) => ({
+    protocol: "archive", hits: Number(status === "hit"), misses: Number(status === "miss"), stored: Number(status === "saved"), failed: Number(status === "unavailable"),
+    bytesIn: op === "restore" ? moved : 0, bytesOut: op === "save" ? moved : 0, msWaited: Math.round(ms),
+  }));
+}
 
 /** Paths and platform by their hash, as actions/cache: what was saved with other paths can't be restored here. */
 export function versionOf(paths: readonly string[], crossOs: boolean, platform: NodeJS.Platform): string {
@@ -57,10 +68,12 @@ export async function restore(step: Step, parts: Parts, access: Access, inputs: 
   const began = performance.now();
   const base = { op: "restore", key: inputs.key, moved: 0, total: 0, files: 0 } as const;
   const ended = () => ({ ms: performance.now() - began });
-  if (access.connection ? !access.rights.read : !access.alone) return { ...base, ...ended(), status: "skipped", via: "none", reason: access.reason };
+  if (access.connections.length > 0 ? !access.rights.read : !access.alone) return { ...base, ...ended(), status: "skipped", via: "none", reason: access.reason };
   let reason = access.reason;
-  if (access.connection) {
-    const result = await parts.restoreArchive(access.connection, { ...shared(step, access, inputs, "Restoring"), paths: inputs.paths.filter((path) => !path.startsWith("!")), restoreKeys: inputs.restoreKeys, lookupOnly: inputs.lookupOnly });
+  if (access.connections.length > 0) {
+    const options = { ...shared(step, access, inputs, "Restoring"), paths: inputs.paths.filter((path) => !path.startsWith("!")), restoreKeys: inputs.restoreKeys, lookupOnly: inputs.lookupOnly };
+    // What the first server lacks the next may have.
+    const result = await firstOf(access.connections, began, (connection) => parts.restoreArchive(connection, options), ({ status: one }) => one === "hit", ({ status: one }) => one === "miss");
     const { status, matchedKey, bytes: moved, files } = result;
     if (status === "unavailable") noteCost(access, performance.now() - began);
     else return { ...base, ...ended(), status, via: "stowhouse", matchedKey, moved, total: moved, files };
@@ -77,9 +90,9 @@ export async function save(step: Step, parts: Parts, access: Access, inputs: Arc
   const began = performance.now();
   const base = { op: "save", key: inputs.key, moved: 0, total: 0, files: 0 } as const;
   const ended = () => ({ ms: performance.now() - began });
-  if (access.connection ? !access.rights.write : !access.alone) return { ...base, ...ended(), status: "denied", via: "none", reason: access.reason };
+  if (access.connections.length > 0 ? !access.rights.write : !access.alone) return { ...base, ...ended(), status: "denied", via: "none", reason: access.reason };
   let reason = access.reason;
-  if (access.connection) {
+  if (access.connections.length > 0) {
     let paths: string[];
     try {
       paths = await parts.expand(inputs.paths);
@@ -87,7 +100,8 @@ export async function save(step: Step, parts: Parts, access: Access, inputs: Arc
     } catch (error) {
       return { ...base, ...ended(), status: "skipped", via: "none", reason: (error as Error).message };
     }
-    const result = await parts.saveArchive(access.connection, { ...shared(step, access, inputs, "Saving"), paths: paths.map((path) => relative(resolve(workspace(step)), path) || ".") });
+    const options = { ...shared(step, access, inputs, "Saving"), paths: paths.map((path) => relative(resolve(workspace(step)), path) || ".") };
+    const result = await firstOf(access.connections, began, (connection) => parts.saveArchive(connection, options), ({ status: one }) => one !== "unavailable");
     const { status, bytesSent: moved, bytesTotal: total, files, unchanged } = result;
     if (status === "unavailable") noteCost(access, performance.now() - began);
     else return { ...base, ...ended(), status, via: "stowhouse", moved, total, files, unchanged, reason: result.reason };
@@ -97,6 +111,19 @@ export async function save(step: Step, parts: Parts, access: Access, inputs: Arc
   const saved = await fromGithub(step, parts, inputs, "save", (cache) => cache.saveCache([...inputs.paths], inputs.key, {}, inputs.crossOs));
   if (saved === undefined) return { ...base, ...ended(), status: "unavailable", via: "none", reason };
   return { ...base, ...ended(), status: saved.value === -1 ? "exists" : "saved", via: "github", reason };
+}
+
+/** What the first server says that settles it; else what one says that will do; else why the last failed. */
+async function firstOf<T>(connections: readonly Connection[], began: number, ask: (connection: Connection) => Promise<T>, settles: (result: T) => boolean, willDo: (result: T) => boolean = () => false): Promise<T> {
+  let best: T | undefined;
+  let last: T | undefined;
+  for (const connection of connections) {
+    last = await ask(connection);
+    if (settles(last)) return last;
+    if (willDo(last)) best ??= last;
+    if (performance.now() - began > SPARE) break;
+  }
+  return (best ?? last)!;
 }
 
 function shared(step: Step, access: Access, inputs: ArchiveInputs & TransferInputs, doing: string) {

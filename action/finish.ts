@@ -1,5 +1,5 @@
 import { identify } from "./access.ts";
-import { isExact, save, type Access, type Transfer } from "./archives.ts";
+import { isExact, metricsOf, save, type Access, type Transfer } from "./archives.ts";
 import { reportSaved } from "./cache-steps.ts";
 import type { JobMetrics } from "./daemon/control.ts";
 import { rightsOf } from "./event.ts";
@@ -31,7 +31,7 @@ export async function finish(step: Step, parts: Parts): Promise<void> {
     saved = await saveAtEnd(step, parts, inputs, state);
   } finally {
     if (left.daemon !== undefined) {
-      metrics = await parts.stopDaemon(left.daemon, { drainMs: isDead(left.stateDir, SET_UP) ? SHORT_DRAIN : DRAIN });
+      metrics = await parts.stopDaemon(left.daemon, { drainMs: isDead(left.stateDir, SET_UP) ? SHORT_DRAIN : DRAIN, also: metricsOf([left.restored, saved].filter((one) => one !== undefined)) });
     }
     removeJobDir(left.stateDir, left.daemon);
   }
@@ -41,12 +41,11 @@ export async function finish(step: Step, parts: Parts): Promise<void> {
 
 /** A job can outlive its token; the credentials it came from are still there. */
 async function renewed(step: Step, parts: Parts, inputs: SetupInputs, state: State): Promise<State> {
-  if (!state.connection || state.expires - Date.now() > SOON) return state;
+  if (state.connections.length === 0 || state.expires - Date.now() > SOON) return state;
   const { sessions } = await identify(step, inputs, state.stateDir);
   const { daemon } = state;
   if (daemon !== undefined) await Promise.all(sessions.map(({ url, token }) => parts.renewToken(daemon, token, url)));
-  const session = sessions.find(({ url }) => url === state.connection!.url);
-  return session ? { ...state, connection: { url: session.url, token: session.token }, expires: session.expires } : state;
+  return { ...state, connections: state.connections.map((one) => ({ ...one, token: sessions.find(({ url }) => url === one.url)?.token ?? one.token })) };
 }
 
 async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: State): Promise<Transfer | undefined> {
@@ -61,9 +60,9 @@ async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: S
     toolkit.info(`The job ended with ${jobStatus || "no status"}, not saving cache.`);
     return undefined;
   }
-  const gone = state.connection !== undefined && isDead(state.stateDir, SET_UP);
+  const gone = state.connections.length > 0 && isDead(state.stateDir, SET_UP);
   const access: Access = {
-    connection: gone ? undefined : state.connection, rights: rightsOf(state.mode), alone: gone || state.alone, stateDir: state.stateDir, name: SET_UP,
+    connections: gone ? [] : state.connections, rights: rightsOf(state.mode), alone: gone || state.alone, stateDir: state.stateDir, name: SET_UP,
     reason: gone ? "the server was of no use a moment ago" : state.reason,
   };
   return save(step, parts, access, { ...inputs, ...archive });
@@ -71,6 +70,6 @@ async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: S
 
 async function report({ toolkit }: Step, inputs: SetupInputs, state: State, transfers: readonly (Transfer | undefined)[], metrics: JobMetrics | undefined): Promise<void> {
   if (inputs.summary === "never" || (inputs.summary === "on-failure" && inputs.jobStatus === "success")) return;
-  const { mode, reason, connection } = state;
-  await toolkit.summarize(summary({ server: connection?.url ?? "", mode, reason, transfers: transfers.filter((one) => one !== undefined), metrics }));
+  const { mode, reason, connections: [first] } = state;
+  await toolkit.summarize(summary({ server: first?.url ?? "", mode, reason, transfers: transfers.filter((one) => one !== undefined), metrics }));
 }

@@ -1,6 +1,6 @@
 import type { Connection, RestoreOptions, RestoreResult, ArchiveOptions, SaveResult } from "./client/archive.ts";
 import type { Daemon, DaemonSettings } from "./daemon/start.ts";
-import type { JobMetrics } from "./daemon/control.ts";
+import type { JobMetrics, StopOptions } from "./daemon/control.ts";
 import type { Env } from "./toolkit.ts";
 
 /** GitHub's own cache, as @actions/cache speaks it. */
@@ -15,7 +15,7 @@ export interface Parts {
   saveArchive(connection: Connection, options: ArchiveOptions): Promise<SaveResult>;
   restoreArchive(connection: Connection, options: RestoreOptions): Promise<RestoreResult>;
   startDaemon(settings: DaemonSettings, env: Env): Promise<Daemon>;
-  stopDaemon(stateDir: string, options: { readonly drainMs: number }): Promise<JobMetrics>;
+  stopDaemon(stateDir: string, options: StopOptions): Promise<JobMetrics>;
   renewToken(stateDir: string, token: string, url?: string): Promise<boolean>;
   /** Existing files and directories that match the patterns. */
   expand(patterns: readonly string[]): Promise<string[]>;

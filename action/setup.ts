@@ -22,8 +22,8 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
   const identity = await identify(step, inputs, stateDir);
   const [session] = identity.sessions;
   const rights = rightsOf(identity.mode);
-  const connection = session && { url: session.url, token: session.token };
-  const state: State = { mode: identity.mode, reason: identity.reason, alone: identity.alone, connection, expires: session?.expires ?? 0, stateDir, daemon: undefined, restored: undefined };
+  const connections = identity.sessions.map(({ url, token }) => ({ url, token }));
+  const state: State = { mode: identity.mode, reason: identity.reason, alone: identity.alone, connections, expires: Math.min(...identity.sessions.map(({ expires }) => expires)), stateDir, daemon: undefined, restored: undefined };
   announce(step, inputs, identity);
 
   const daemonDir = session && inputs.daemon ? newDaemonDir(stateDir) : undefined;
@@ -38,7 +38,7 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
   if (inputs.archive === undefined) return;
   const { archive } = inputs;
   toolkit.setOutput("cache-primary-key", archive.key);
-  const restored = await restoreAndReport(step, parts, { connection, rights, reason: identity.reason, alone: identity.alone, stateDir, name: SET_UP }, { ...inputs, ...archive });
+  const restored = await restoreAndReport(step, parts, { connections, rights, reason: identity.reason, alone: identity.alone, stateDir, name: SET_UP }, { ...inputs, ...archive });
   if (restored.status === "hit") {
     toolkit.setOutput("cache-matched-key", restored.matchedKey ?? "");
     toolkit.setOutput("cache-size", String(restored.total));

@@ -12,9 +12,9 @@ export interface State {
   readonly mode: Mode;
   readonly reason: string;
   readonly alone: boolean;
-  /** Straight to the server, for archives. */
-  readonly connection: Connection | undefined;
-  /** When the connection's token ends, ms. */
+  /** Straight to the servers, for archives; by priority. */
+  readonly connections: readonly Connection[];
+  /** When the first of their tokens ends, ms. */
   readonly expires: number;
   readonly stateDir: string;
   /** The directory of a daemon that was started, or was about to be. */

@@ -7,6 +7,7 @@ import { KEYS, startApp, type TestApp } from "../test/fixtures/app.ts";
 import { Loopback } from "../test/fixtures/loopback.ts";
 import { fakeParts, fakeStep, type FakeStep } from "../test/fixtures/step.ts";
 import { cacheStep, restoreStep, saveStep } from "./cache-steps.ts";
+import type { StopOptions } from "./daemon/control.ts";
 import { Failure } from "./failure.ts";
 import { finish } from "./finish.ts";
 import type { Parts } from "./parts.ts";
@@ -200,6 +201,60 @@ describe("GitHub's cache", () => {
     await saveStep(step({ ...own(), server: dead }, { STOWHOUSE_INTERCEPTS: "true" }), intercepted);
     await saveStep(step({ path: "deps", key: "k" }, { STOWHOUSE_MODE: "off" }), off);
     expect([none.calls, intercepted.calls, off.calls]).toEqual([[], [], []]);
+  });
+});
+
+describe("several servers", () => {
+  let second: TestApp;
+  let servers: string;
+  beforeAll(async () => {
+    second = await startApp();
+    servers = `${url} ${await second.listen()}`;
+  });
+  afterAll(() => second.close());
+  const inputs = () => ({ ...setupInputs({ path: "deps", "cache-key": "deps-1", fallback: "none", "job-status": "success" }), server: servers });
+  const [miss, gone] = [{ status: "miss", bytes: 0, files: 0 }, { status: "unavailable", bytes: 0, files: 0, reason: "connection reset" }] as const;
+  const restoring = (answers: readonly (() => Promise<Awaited<ReturnType<Parts["restoreArchive"]>>>)[], asked: string[] = []): Partial<Parts> => ({
+    restoreArchive: ({ url: at }) => (asked.push(at), answers[asked.length - 1]!()),
+  });
+
+  test("what the first lacks or can't give, the next is asked for", async () => {
+    for (const answer of [miss, gone]) {
+      const main = step(inputs());
+      await setup(main, fakeParts(restoring([() => Promise.resolve(answer), () => Promise.resolve({ status: "hit", matchedKey: "deps-1", exact: true, bytes: 5, files: 1 })])));
+      expect([main.outputs.get("cache-hit"), main.outputs.get("cache-matched-key")]).toEqual(["true", "deps-1"]);
+    }
+  });
+
+  test("a miss of one is a miss, whatever the others are", async () => {
+    const main = step(inputs());
+    await setup(main, fakeParts(restoring([() => Promise.resolve(miss), () => Promise.resolve(gone)])));
+    expect(main.lines.join("\n")).toContain("Cache not found for input keys: deps-1");
+    expect(main.lines.join("\n")).not.toContain("could not restore");
+  });
+
+  test("after one that cost the time a job may lose no other is asked", async () => {
+    const asked: string[] = [];
+    await setup(step(inputs()), fakeParts(restoring([async () => (await setTimeout(2_700), gone)], asked)));
+    expect(asked).toHaveLength(1);
+  });
+
+  test("a save goes to the first that takes it, with a token that is new when the old one has ended; archives count in the daemon's metrics", async () => {
+    const saved: [string, string | undefined][] = [];
+    let told: StopOptions | undefined;
+    const main = step(inputs());
+    const parts = fakeParts({
+      ...hit("deps-0"),
+      saveArchive: ({ url: at, token }) => (saved.push([at, token]), Promise.resolve({ status: saved.length === 1 ? "unavailable" : "saved", bytesSent: 10, bytesTotal: 100, files: 1, unchanged: false })),
+      stopDaemon: (_, options) => ((told = options), Promise.resolve({ perProtocol: [], breakerOpened: 0, unsentBytes: 0, restarts: 0 })),
+    });
+    await setup(main, parts);
+    const left = JSON.parse(main.state.get("stowhouse")!) as { expires: number; connections: { token: string }[] };
+    main.state.set("stowhouse", JSON.stringify({ ...left, expires: Date.now() }));
+    await finish(step(inputs(), after(main), main.state), parts);
+    expect(saved.map(([at]) => at).join(" ")).toBe(servers);
+    for (const [i, { token }] of left.connections.entries()) expect([saved[i]![1] === token, saved[i]![1]?.startsWith("eyJ")]).toEqual([false, true]);
+    expect(told!.also).toMatchObject([{ protocol: "archive", hits: 1, bytesIn: 5 }, { protocol: "archive", stored: 1, bytesOut: 10 }]);
   });
 });
 

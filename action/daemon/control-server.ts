@@ -1,13 +1,14 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { JobMetrics } from "./settings.ts";
+import type { JobMetrics, ProtocolMetrics } from "./settings.ts";
 
 export interface Controlled {
   metrics(): JobMetrics;
   /** @param url of the server, default the first. False for an unknown one. */
   renew(token: string, url: string | undefined): boolean;
-  stop(drainMs: number): Promise<JobMetrics>;
+  /** @param also what else belongs to the job's metrics */
+  stop(drainMs: number, also: readonly ProtocolMetrics[]): Promise<JobMetrics>;
 }
 
 const MAX_BODY = 64 * 1024;
@@ -30,8 +31,8 @@ export async function startControl(secret: string, daemon: Controlled): Promise<
 async function answer(request: IncomingMessage, daemon: Controlled): Promise<unknown> {
   if (request.method === "GET" && request.url === "/metrics") return daemon.metrics();
   if (request.method !== "POST") return undefined;
-  const { drainMs, token, url } = JSON.parse(await text(request)) as { drainMs?: number; token?: string; url?: string };
-  if (request.url === "/stop") return daemon.stop(Number(drainMs ?? 0));
+  const { drainMs, also, token, url } = JSON.parse(await text(request)) as { drainMs?: number; also?: ProtocolMetrics[]; token?: string; url?: string };
+  if (request.url === "/stop") return daemon.stop(Number(drainMs ?? 0), also ?? []);
   if (request.url === "/token" && typeof token === "string") return daemon.renew(token, url) ? {} : undefined;
   return undefined;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { setTimeout } from "node:timers/promises";
-import { noMetrics, type JobMetrics } from "./settings.ts";
+import { noMetrics, type JobMetrics, type ProtocolMetrics } from "./settings.ts";
 import { readState, type DaemonState } from "./state.ts";
 
 export type { JobMetrics, ProtocolMetrics } from "./settings.ts";
@@ -9,14 +9,20 @@ export type { JobMetrics, ProtocolMetrics } from "./settings.ts";
 /** The longest a metrics push and the daemon's own end may take on top of the drain, ms. */
 const END_MS = 5_000;
 
+export interface StopOptions {
+  readonly drainMs: number;
+  /** What else belongs to the job's metrics. */
+  readonly also?: readonly ProtocolMetrics[];
+}
+
 /**
  * Lets the daemon deliver what waits, for `drainMs` at most, and ends it. Returns what it did in this job; zeros when it is
  * gone already. Never throws.
  */
-export async function stopDaemon(stateDir: string, { drainMs }: { readonly drainMs: number }): Promise<JobMetrics> {
+export async function stopDaemon(stateDir: string, { drainMs, also = [] }: StopOptions): Promise<JobMetrics> {
   const state = readState(stateDir);
   if (!state) return noMetrics();
-  const metrics = (await call(state, "/stop", { drainMs }, drainMs + END_MS)) as JobMetrics | undefined;
+  const metrics = (await call(state, "/stop", { drainMs, also }, drainMs + END_MS)) as JobMetrics | undefined;
   // Only a daemon that answered is known to be behind this number.
   if (metrics) await gone(state.pid);
   return metrics ?? noMetrics();

@@ -8,7 +8,7 @@ import { startControl } from "./control-server.ts";
 import { Keeper } from "./keeper.ts";
 import { push } from "./push.ts";
 import { renewing, Renewals } from "./renewal.ts";
-import { IDLE_MS, INTERCEPTED_HOST, type DaemonSettings } from "./settings.ts";
+import { addMetrics, IDLE_MS, INTERCEPTED_HOST, noMetrics, type DaemonSettings } from "./settings.ts";
 import { clearState, readState, writeState } from "./state.ts";
 
 /**
@@ -52,9 +52,10 @@ async function run({ renewal, ...settings }: DaemonSettings): Promise<Started> {
       keeper.renew(index, token);
       return true;
     },
-    stop: async (drainMs) => {
+    stop: async (drainMs, also) => {
       server.close();
-      const metrics = await keeper.stop(drainMs);
+      const metrics = addMetrics(await keeper.stop(drainMs), { ...noMetrics(), perProtocol: [...also] });
+      renewals?.end();
       clearState(settings.stateDir);
       if (settings.push) await push(settings.push, metrics);
       setTimeout(() => process.exit(0), 50);
