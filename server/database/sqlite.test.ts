@@ -69,6 +69,16 @@ describe("the SQLite driver", () => {
     expect(await all[0]!.read("listEntries", { cache, limit: 9 })).toHaveLength(4);
   });
 
+  test("tables of a newer server are refused untouched: this one doesn't know what they mean", async () => {
+    const { db, path } = await open();
+    await db.close();
+    const newer = new DatabaseSync(path);
+    newer.exec("PRAGMA user_version = 1000");
+    await expect(openSqlite({ path })).rejects.toThrow("newer Stowhouse");
+    expect(newer.prepare("PRAGMA user_version").get()).toEqual({ user_version: 1000 });
+    newer.close();
+  });
+
   test("an operation that fails is undone alone; the others of its commit survive", async () => {
     const { db } = await open(20);
     const cache = newCache();

@@ -62,6 +62,13 @@ describe("the PostgreSQL driver", () => {
     expect(versions).toEqual(versions.map((_, i) => i + 1));
   });
 
+  test("tables of a newer server are refused: this one doesn't know what they mean", async () => {
+    const url = await emptyDatabase("newer");
+    await open(url);
+    await count(url, "INSERT INTO schema_version (version) VALUES (1000)");
+    await expect(open(url)).rejects.toThrow("newer Stowhouse");
+  });
+
   test("a second open finds everything, and has nothing to migrate", async () => {
     const url = await emptyDatabase("again");
     const name = named(newCache());

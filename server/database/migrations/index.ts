@@ -14,8 +14,14 @@ export interface Dialect {
   readonly $BYTES: string;
 }
 
-/** The migrations after `version`, as statements in the driver's own types. */
+/**
+ * The migrations after `version`, as statements in the driver's own types. @throws Error for tables of a newer server: this one
+ * doesn't know what they mean
+ */
 export function pendingMigrations(version: number, dialect: Dialect): { version: number; statements: string[] }[] {
+  if (version > migrations.length) {
+    throw new Error(`The database was written by a newer Stowhouse: its tables have version ${version}, this one knows ${migrations.length}. Start the newer one again, or restore a backup from before the upgrade.`);
+  }
   return migrations.slice(version).map((text, index) => ({
     version: version + index + 1,
     statements: text
