@@ -17,7 +17,8 @@ beforeAll(async () => {
   token = await tokenFor(namespace, await installRights(namespace, { watchNamespaces: [namespace] }));
 });
 afterEach(async () => {
-  await Promise.all(running.map((one) => one.kill()));
+  // Gracefully, so that the lease is free for the next pair.
+  await Promise.all(running.map((one) => one.kill("SIGTERM")));
   running = [];
 });
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { copyFileSync, linkSync, createReadStream, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { copyFile, link } from "node:fs/promises";
 import path from "node:path";
 import { run } from "../../fixtures/tools.ts";
 
@@ -61,13 +62,9 @@ export class Images {
     const hash = createHash("sha256");
     for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
     const digest = hash.digest("hex");
-    const place = path.join(this.directory, "blobs", "sha256", `${digest}.new`);
-    try {
-      linkSync(file, place);
-    } catch {
-      copyFileSync(file, place);
-    }
-    renameSync(place, place.slice(0, -4));
+    const place = path.join(this.directory, "blobs", "sha256", digest);
+    // Several images share a layer; another file system can't.
+    if (!existsSync(place)) await link(file, place).catch(() => copyFile(file, place));
     return { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: `sha256:${digest}`, size: statSync(file).size };
   }
 

@@ -1,5 +1,6 @@
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { buildOperator } from "../../../operator/build.mjs";
 import { run, tool } from "../../fixtures/tools.ts";
 import { pause } from "../tools.ts";
 import { configOf, Images, layer } from "./image.ts";
@@ -22,19 +23,19 @@ export async function buildImages(): Promise<Built> {
   const images = new Images(path.join(rigHome(), "images"));
   const made = mkdtempSync(path.join(rigHome(), "image-"));
   const base = await nodeLayer();
-  const bundled = async (name: string, script: string, dockerfile: string) => {
+  const bundled = async (name: string, bundle: (outdir: string) => Promise<unknown>, dockerfile: string) => {
     const directory = path.join(made, name);
     mkdirSync(path.join(directory, "data"), { recursive: true });
     chmodSync(path.join(directory, "data"), 0o777);
-    await run("npm", ["run", "--silent", script, "--", `--outdir=${path.join(directory, "app", "build")}`], { cwd: root, timeout: 120_000 });
+    await bundle(path.join(directory, "app", "build"));
     cpSync(path.join(root, "package.json"), path.join(directory, "app", "package.json"));
     return { layers: [base, await layer(directory, path.join(made, `${name}.tar`))], config: configOf(path.join(root, dockerfile)) };
   };
   const sandbox = path.join(made, "pause");
   mkdirSync(sandbox);
   cpSync(await pause(), path.join(sandbox, "pause"));
-  const server = await bundled("server", "build", "Dockerfile");
-  const operator = await bundled("operator", "build:operator", "operator/Dockerfile");
+  const server = await bundled("server", (outdir) => run("npm", ["run", "--silent", "build", "--", `--outdir=${outdir}`], { cwd: root, timeout: 120_000 }), "Dockerfile");
+  const operator = await bundled("operator", buildOperator, "operator/Dockerfile");
   const sizes = {
     pause: await images.add("stowhouse.local/pause:1", [await layer(sandbox, path.join(made, "pause.tar"))], { Entrypoint: ["/pause"], Env: [] }),
     server: await images.add(SERVER_IMAGE, server.layers, server.config),
