@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Random, seedOf } from "../fixtures/random.ts";
+import { blobsPath, commitPath, RESERVE } from "../../server/protocols/archive/wire.ts";
+import { frame, manifestOf, records } from "../fixtures/archive.ts";
+import { recordArchive } from "../fixtures/recorded/archive.ts";
 import { recordGithubActions } from "../fixtures/recorded/github-actions.ts";
 import { recordNip } from "../fixtures/recorded/nip.ts";
 import { recordServer } from "../fixtures/recorded/server.ts";
@@ -32,8 +35,8 @@ interface Report {
   readonly problems: string[];
 }
 
-/** @param secret what no answer may hold; undefined where the caller may see all */
-async function fuzz(name: string, record: Record, tokens: readonly string[], secret: string | undefined, share = 1): Promise<Report> {
+/** @param secrets what no answer may hold; none where the caller may see all */
+async function fuzz(name: string, record: Record, tokens: readonly string[], secrets: readonly (string | Buffer)[], share = 1): Promise<Report> {
   const random = new Random(seed ^ name.length * 7_919);
   const statuses = new Map<number, number>();
   const problems: string[] = [];
@@ -43,7 +46,7 @@ async function fuzz(name: string, record: Record, tokens: readonly string[], sec
   const judge = (request: RecordedRequest, answer: Answered) => {
     statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
     if (answer.status >= 500) problems.push(`${answer.status} for ${show(request)}: ${answer.body.toString("utf8", 0, 300)}`);
-    if (secret !== undefined && answer.bytes.includes(secret)) problems.push(`a LEAK for ${show(request)}: ${answer.body.toString("utf8", 0, 300)}`);
+    if (secrets.some((secret) => answer.bytes.includes(secret))) problems.push(`a LEAK for ${show(request)}: ${answer.body.toString("utf8", 0, 300)}`);
   };
   const send: Send = (request) => {
     prepared++;
@@ -106,17 +109,39 @@ test("what belongs to others would be recognised", async () => {
 });
 
 test("github-actions: no mutated request makes the server fail, hang or tell of others", async () => {
-  expectSound("github-actions", 0.5, await fuzz("github-actions", recordGithubActions, [world.writeKey, world.session], CANARY));
+  expectSound("github-actions", 0.5, await fuzz("github-actions", recordGithubActions, [world.writeKey, world.session], [CANARY]));
 });
 
 test("nip: no mutated request makes the server fail, hang or tell of others", async () => {
-  expectSound("nip", 0.5, await fuzz("nip", recordNip, [world.writeKey, world.session], CANARY));
+  expectSound("nip", 0.5, await fuzz("nip", recordNip, [world.writeKey, world.session], [CANARY]));
+});
+
+test("archives: no mutated request makes the server fail, hang or tell of others", async () => {
+  // Others, in another cache and in this one, have archives; a chunk of theirs is asked for, and the frames it lies in must stay unknown.
+  const chunk = Buffer.from(`${CANARY} in a chunk`);
+  const digests = [await saveOf(chunk, world.othersKey), await saveOf(chunk, world.rivalKey, Buffer.from("beside it"))];
+  const record: Record = (send, token, prefix) => recordArchive(send, token, prefix, chunk);
+  expectSound("archive", 0.5, await fuzz("archive", record, [world.writeKey, world.session], [CANARY, ...digests.flatMap((digest) => [digest, Buffer.from(digest, "hex")])]));
 });
 
 test("sessions and administration: no mutated request makes the server fail or hang", async () => {
   // Some of these routes are open to all, and nobody is let in there.
-  expectSound("server", 0.3, await fuzz("server", (send, token, prefix) => recordServer(send, token, world.writeKey, prefix), [world.adminKey], undefined, 0.3));
+  expectSound("server", 0.3, await fuzz("server", (send, token, prefix) => recordServer(send, token, world.writeKey, prefix), [world.adminKey], [], 0.3));
 });
+
+/** Others save an archive that holds these chunks; the digest of its frame. */
+async function saveOf(chunk: Buffer, key: string, ...more: Buffer[]): Promise<string> {
+  const one = frame(chunk, ...more);
+  const post = async (path: string, body: Buffer) => {
+    const { status, body: said } = await world.inject({ name: path, method: "POST", path, headers: { authorization: `Bearer ${key}`, "content-type": "application/octet-stream" }, body });
+    expect(status, said.toString("utf8")).toBeLessThan(300);
+    return JSON.parse(said.toString("utf8")) as { upload: string };
+  };
+  const { upload } = await post(RESERVE, Buffer.from(JSON.stringify({ key: `${CANARY}-frame`, version: "v" })));
+  await post(blobsPath(upload), records([one]));
+  await post(commitPath(upload), manifestOf([one]));
+  return one.piece.digest;
+}
 
 test("the server lives, and others have what they had", async () => {
   const answer = await world.inject({ name: "look-up", method: "GET", path: "/v1/health", headers: {}, body: undefined });

@@ -27,6 +27,8 @@ export interface World {
   readonly session: string;
   /** A key of others, whose answers hold the canary. */
   readonly othersKey: string;
+  /** Of another team in the same cache. */
+  readonly rivalKey: string;
   /** Gives others entries under these very names and more. */
   plant(names: readonly string[]): Promise<void>;
   /** Sends a request without a socket. Rejects when no answer comes. */
@@ -80,6 +82,7 @@ export async function makeWorld(): Promise<World> {
   await app.listen({ host: "127.0.0.1", port: 0 });
   const { key } = await identity.keys.create({ name: `${CANARY} job`, permission: "write", scope: "team:job", reads: ["team:job", "local:main"] });
   const othersKey = (await identity.keys.create({ name: `${CANARY} of others`, permission: "write", caches: ["other"] })).key;
+  const rivalKey = (await identity.keys.create({ name: `${CANARY} of a rival`, permission: "write", scope: "team:other", reads: ["team:other"] })).key;
   const session = (await app.inject({ method: "POST", url: "/v1/auth/session", headers: { authorization: `Bearer ${key}` }, payload: {} })).json<{ token: string }>().token;
 
   const keyspaces: readonly Keyspace[] = protocols.flatMap((protocol) => protocol.keyspaces).filter((keyspace) => !keyspace.contentAddressed);
@@ -105,7 +108,7 @@ export async function makeWorld(): Promise<World> {
   };
 
   return {
-    ...keys, session, othersKey, plant, inject,
+    ...keys, session, othersKey, rivalKey, plant, inject,
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     accepted: log.accepted,
     errors: log.errors,
