@@ -155,8 +155,8 @@ try {
     console.log(`${tree.name}: ${files(tree.directory).length} files`);
     for (let number = 1; number <= rounds; number++) {
       for (const delay of delays) {
-        // Nothing of an earlier round may be there.
-        server = await startServer();
+        // Nothing of an earlier round may be there. The flag is that of `npm start` and of the image.
+        server = await startServer({ env: { NODE_OPTIONS: "--max-semi-space-size=2" } });
         token = await sessionToken(server, server.writeKey);
         const proxy = await toxiproxy.proxy(new URL(server.url).host);
         if (delay > 0) {

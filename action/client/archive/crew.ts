@@ -37,12 +37,12 @@ export class Crew<Report extends { readonly job: number }> {
   }
 
   /** @throws WorkerError what the worker reports as `problem` */
-  order<R extends Report>(worker: number, order: object, transfer: readonly ArrayBuffer[] = []): { job: number; report: Promise<R> } {
+  order<R extends Report>(worker: number, order: object): { job: number; report: Promise<R> } {
     const job = this.#job++;
     this.#busy[worker]!++;
     const report = new Promise<R>((resolve, reject) => {
       this.#waiting.set(job, { resolve, reject, worker });
-      (this.#workers[worker] ??= this.#start(worker)).postMessage({ ...order, job }, [...transfer]);
+      (this.#workers[worker] ??= this.#start(worker)).postMessage({ ...order, job });
     });
     return { job, report };
   }

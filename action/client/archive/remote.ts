@@ -82,30 +82,30 @@ export class Remote {
   }
 
   /**
-   * Pieces of an archive's body that lie one after the other, each as soon as it is there, in memory of its own. When the
-   * connection breaks, it goes on with the first that is not whole.
+   * Pieces of an archive's body that lie one after the other, each as soon as it is there. When the connection breaks, it
+   * goes on with the first that is not whole. @param memory has room for all of them; `take` gets views of it
    */
-  async read(entry: number, start: number, sizes: readonly number[], take: (piece: number, bytes: Buffer<ArrayBuffer>) => void): Promise<void> {
+  async read(entry: number, start: number, sizes: readonly number[], memory: Buffer, take: (piece: number, bytes: Buffer) => void): Promise<void> {
     const end = start + sizes.reduce((sum, size) => sum + size, 0);
     let [next, from] = [0, start];
     await this.#patiently(async () => {
       const headers = { ...this.#headers, range: `bytes=${from}-${end - 1}` };
       const answer = await this.#exchange(bodyPath(entry), { method: "GET", headers, patience: TRANSFER });
       if (answer.status !== 206) throw await refusal(answer);
-      let piece = Buffer.allocUnsafeSlow(sizes[next]!);
       let filled = 0;
       for await (const chunk of answer.body) {
         this.received += chunk.length;
         for (let at = 0; at < chunk.length; ) {
           if (next === sizes.length) throw new RemoteError(502, "the answer is longer than it should be");
-          const count = chunk.copy(piece, filled, at);
+          const size = sizes[next]!;
+          const count = chunk.copy(memory, from - start + filled, at, at + size - filled);
           at += count;
           filled += count;
-          if (filled < piece.length) continue;
-          take(next, piece);
-          from += filled;
+          if (filled < size) continue;
+          take(next, memory.subarray(from - start, from - start + size));
+          from += size;
           next++;
-          [piece, filled] = [Buffer.allocUnsafeSlow(sizes[next] ?? 0), 0];
+          filled = 0;
         }
       }
       if (next < sizes.length) throw new RemoteError(502, "the answer is shorter than it should be");

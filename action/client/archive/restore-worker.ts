@@ -20,7 +20,8 @@ export interface FrameOrder {
   readonly job: number;
   readonly digest: string;
   readonly raw: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** In shared memory: it stays as it is until the report. */
+  readonly bytes: Uint8Array;
   readonly writes: readonly Write[];
 }
 

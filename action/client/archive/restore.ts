@@ -54,8 +54,8 @@ interface Archive {
 
 async function readHead(remote: Remote, found: Found): Promise<Archive> {
   if (found.manifest > found.head || found.head > 4 * MAX_COLUMN) throw new FormatError("the archive's head is too large");
-  let head: Buffer = Buffer.alloc(0);
-  await remote.read(found.id, 0, [found.head], (_, bytes) => void (head = bytes));
+  const head = Buffer.allocUnsafeSlow(found.head);
+  await remote.read(found.id, 0, [found.head], head, () => {});
   const manifestBytes = head.subarray(0, found.manifest);
   if (digestOf(manifestBytes) !== found.digest) throw new FormatError("the manifest does not hash to its digest");
   const manifest = parseManifest(manifestBytes);
@@ -85,14 +85,16 @@ async function fill(remote: Remote, found: Found, { manifest, content }: Archive
     const { writes, pieced } = writesOf(content, staging, manifest.frames.length);
     const started = performance.now();
     let done = 0;
+    // Used again for every range: new memory for each frame would make V8 collect all there is, again and again.
+    const spare: Buffer[] = [];
     await pool(ranges(manifest, found.head), options.concurrency ?? RANGES, async ({ start, first, sizes }) => {
       options.signal.throwIfAborted();
       const jobs: Promise<void>[] = [];
-      const take = (piece: number, bytes: Buffer<ArrayBuffer>) => {
+      const take = (piece: number, bytes: Buffer) => {
         const { digest, raw } = manifest.frames[first + piece]!;
         const own = writes[first + piece]!;
         const order: Omit<FrameOrder, "job"> = { digest, raw, bytes, writes: own.map(({ write }) => write) };
-        const { report } = crew.order<{ job: number; seen: Float64Array<ArrayBuffer> }>(crew.idlest(), order, [bytes.buffer]);
+        const { report } = crew.order<{ job: number; seen: Float64Array<ArrayBuffer> }>(crew.idlest(), order);
         const job = report.then(({ seen }) => {
           for (const [i, { member }] of own.entries()) {
             if (!own[i]!.write.whole) continue;
@@ -107,8 +109,10 @@ async function fill(remote: Remote, found: Found, { manifest, content }: Archive
         job.catch(() => {});
         jobs.push(job);
       };
-      await remote.read(found.id, start, sizes, take);
+      const memory = spare.pop() ?? Buffer.from(new SharedArrayBuffer(RANGE));
+      await remote.read(found.id, start, sizes, memory, take);
       await Promise.all(jobs);
+      spare.push(memory);
     });
     staging.finish(pieced);
   } finally {

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { cuts } from "./chunker.ts";
+import { cuts, SEGMENT } from "./chunker.ts";
 import { deflate, grouped } from "./frames.ts";
 import { native, readable } from "./members.ts";
 
@@ -25,8 +25,8 @@ export interface Section {
 
 export type Order =
   | { readonly job: number; readonly read: readonly Section[] }
-  /** Chunks of the unit (by number) to make frames of; the unit is forgotten then. */
-  | { readonly job: number; readonly unit: number; readonly wanted: readonly number[] };
+  /** Chunks of the unit (by number) to make frames of, one after the other in `memory`; the unit is forgotten then. */
+  | { readonly job: number; readonly unit: number; readonly wanted: readonly number[]; readonly memory: SharedArrayBuffer };
 
 /** Chunks of a unit: for each section its lengths, and all identifiers one after the other. */
 export interface ReadUnit {
@@ -36,7 +36,7 @@ export interface ReadUnit {
 
 export interface MadeFrame {
   readonly digest: string;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly size: number;
   readonly raw: number;
   /** How many of the wanted chunks it holds. */
   readonly count: number;
@@ -45,6 +45,8 @@ export interface MadeFrame {
 export type Report = { readonly job: number; readonly unit: ReadUnit } | { readonly job: number; readonly frames: readonly MadeFrame[] } | { readonly job: number; readonly problem: string };
 
 const units = new Map<number, { bytes: Buffer; lengths: number[] }>();
+/** Memory of units that are done: pages the system has given already. No unit is longer than a segment. */
+const spare: Buffer[] = [];
 
 function readFile(file: FileToRead, target: Buffer, at: number): void {
   const fd = openSync(native(file.path), "r");
@@ -63,7 +65,7 @@ function readFile(file: FileToRead, target: Buffer, at: number): void {
 }
 
 function read(job: number, sections: readonly Section[]): ReadUnit {
-  const bytes = Buffer.allocUnsafeSlow(sections.reduce((sum, { length }) => sum + length, 0));
+  const bytes = spare.pop() ?? Buffer.allocUnsafeSlow(SEGMENT);
   const lengths: number[][] = [];
   let at = 0;
   for (const { files, length, packed } of sections) {
@@ -86,13 +88,14 @@ function read(job: number, sections: readonly Section[]): ReadUnit {
   return { lengths, ids };
 }
 
-function frames(unit: number, wanted: readonly number[]): MadeFrame[] {
+function frames(unit: number, wanted: readonly number[], memory: Buffer): MadeFrame[] {
   const { bytes, lengths } = units.get(unit)!;
   units.delete(unit);
+  spare.push(bytes);
   const starts: number[] = [];
   for (let at = 0, i = 0; i < lengths.length; at += lengths[i++]!) starts.push(at);
   const made: MadeFrame[] = [];
-  let from = 0;
+  let [from, end] = [0, 0];
   for (const count of grouped(wanted.map((chunk) => lengths[chunk]!))) {
     const chunks = wanted.slice(from, from + count);
     from += count;
@@ -100,7 +103,8 @@ function frames(unit: number, wanted: readonly number[]): MadeFrame[] {
     const parts = chunks.map((chunk) => bytes.subarray(starts[chunk], starts[chunk]! + lengths[chunk]!));
     const raw = neighbours ? bytes.subarray(starts[chunks[0]!], starts[chunks.at(-1)!]! + lengths[chunks.at(-1)!]!) : Buffer.concat(parts);
     const frame = deflate(raw);
-    made.push({ digest: hash("sha256", frame, "hex"), bytes: frame, raw: raw.length, count });
+    end += frame.copy(memory, end);
+    made.push({ digest: hash("sha256", frame, "hex"), size: frame.length, raw: raw.length, count });
   }
   return made;
 }
@@ -109,10 +113,7 @@ parentPort!.on("message", (order: Order) => {
   const { job } = order;
   try {
     if ("read" in order) parentPort!.postMessage({ job, unit: read(job, order.read) } satisfies Report);
-    else {
-      const made = frames(order.unit, order.wanted);
-      parentPort!.postMessage({ job, frames: made } satisfies Report, [...new Set(made.map(({ bytes }) => bytes.buffer))]);
-    }
+    else parentPort!.postMessage({ job, frames: frames(order.unit, order.wanted, Buffer.from(order.memory)) } satisfies Report);
   } catch (error) {
     parentPort!.postMessage({ job, problem: (error as Error).message } satisfies Report);
   }

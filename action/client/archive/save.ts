@@ -1,9 +1,9 @@
 import { bodyParts, COLUMNS, digestOf, formatManifest, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
 import { ExchangeError } from "../patience.ts";
-import type { Stretch } from "./chunker.ts";
+import { SEGMENT, type Stretch } from "./chunker.ts";
 import { encodeColumns, type Columns } from "./columns.ts";
 import { Crew } from "./crew.ts";
-import { deflate } from "./frames.ts";
+import { bound, deflate } from "./frames.ts";
 import { byteString, FILE, type Chunk, type Place } from "./members.ts";
 import { pool, type Prepared } from "./options.ts";
 import { assertNoDetour, outermost, rootName } from "./paths.ts";
@@ -17,6 +17,8 @@ import { walk } from "./walk.ts";
 const UNIT = 8 * 1024 * 1024;
 /** Units under way: enough to hide a round trip behind reading, few enough to stay small. */
 const UNITS = 6;
+/** Room for the frames of a unit in the worst case; pages that no frame reaches cost nothing. */
+const MEMORY = bound(SEGMENT) + 64 * bound(0);
 /** How often the server may find something missing. */
 const ROUNDS = 4;
 /** A frame of which less than this part is used is not worth fetching: its chunks are sent again. */
@@ -42,12 +44,15 @@ export async function save(remote: Remote, options: Prepared): Promise<Saved> {
   const result = { files: members.filter(({ type }) => type === FILE).length, bytesTotal: members.reduce((sum, { size }) => sum + size, 0) };
 
   const digest = source.unchanged ? digestOf(index!.manifestBytes) : undefined;
-  const { upload, committed } = await remote.reserve(options.key, options.version, digest);
-  if (committed) return { ...result, unchanged: true };
-  const job = new SaveJob(remote, options, upload!, source, names, index);
-  const { manifest, columns } = await job.run().catch(async (error: unknown) => {
+  const reserving = remote.reserve(options.key, options.version, digest);
+  // With the digest of what the server may have there is nothing to do before it has answered.
+  if (digest !== undefined && (await reserving).committed) return { ...result, unchanged: true };
+  const upload = reserving.then((reserved) => reserved.upload!);
+  // A refusal is met where the reservation is needed; until then it must not count as unhandled.
+  upload.catch(() => {});
+  const { manifest, columns } = await new SaveJob(remote, options, upload, source, names, index).run().catch(async (error: unknown) => {
     // A server that can't be reached, or is too slow, is not bothered with it.
-    if (!(error instanceof ExchangeError) && !options.signal.aborted) await remote.abandon(upload!);
+    if (!(error instanceof ExchangeError) && !options.signal.aborted) await upload.then((id) => remote.abandon(id), () => {});
     throw error;
   });
   const seen = newSeen(members.length);
@@ -73,7 +78,7 @@ const keyOf = ({ id }: Chunk): string => id.toString("latin1");
 class SaveJob {
   readonly #remote: Remote;
   readonly #options: Prepared;
-  readonly #upload: string;
+  readonly #upload: Promise<string>;
   readonly #source: Source;
   readonly #names: readonly string[];
   readonly #index: StatIndex | undefined;
@@ -84,9 +89,12 @@ class SaveJob {
   /** Frames of this save: all of them is used. */
   readonly #own = new Set<string>();
   readonly #started = performance.now();
+  /** Where workers put frames, once these are sent: new memory for each would make V8 collect all there is, again and again. */
+  readonly #memory: SharedArrayBuffer[] = [];
   #bytes = 0;
 
-  constructor(remote: Remote, options: Prepared, upload: string, source: Source, names: readonly string[], index: StatIndex | undefined) {
+  /** @param upload of the reservation: what can be done without it is done while the server is asked */
+  constructor(remote: Remote, options: Prepared, upload: Promise<string>, source: Source, names: readonly string[], index: StatIndex | undefined) {
     this.#remote = remote;
     this.#options = options;
     this.#upload = upload;
@@ -129,8 +137,10 @@ class SaveJob {
         chunks.push(...own);
       }
       const wanted = await this.#wanted(chunks, forced);
-      const made = crew.order<{ job: number; frames: MadeFrame[] }>(worker, { unit: job, wanted });
-      await this.#send((await made.report).frames, wanted.map((number) => chunks[number]!));
+      const memory = this.#memory.pop() ?? new SharedArrayBuffer(MEMORY);
+      const made = crew.order<{ job: number; frames: MadeFrame[] }>(worker, { unit: job, wanted, memory });
+      await this.#send((await made.report).frames, Buffer.from(memory), wanted.map((number) => chunks[number]!));
+      this.#memory.push(memory);
       this.#bytes += unit.reduce((sum, { length }) => sum + length, 0);
       this.#options.onProgress?.({ bytes: this.#bytes, total, transferred: this.#remote.sent, elapsed: performance.now() - this.#started });
     });
@@ -155,7 +165,7 @@ class SaveJob {
     const ask = [...unknown].filter(([key]) => !forced.has(key));
     for (const [key] of unknown) this.#pending.add(key);
     if (ask.length > 0) {
-      const known = await this.#remote.have(this.#upload, ask.map(([, i]) => chunks[i]!.id));
+      const known = await this.#remote.have(await this.#upload, ask.map(([, i]) => chunks[i]!.id));
       for (const [n, [key, i]] of ask.entries()) {
         const place = known[n];
         if (place?.length !== chunks[i]!.length) continue;
@@ -167,14 +177,14 @@ class SaveJob {
     return [...unknown.values()].toSorted((a, b) => a - b);
   }
 
-  async #send(frames: readonly MadeFrame[], chunks: readonly Chunk[]): Promise<void> {
+  async #send(frames: readonly MadeFrame[], memory: Buffer, chunks: readonly Chunk[]): Promise<void> {
     const blobs: Blob[] = [];
-    let from = 0;
-    for (const { digest, bytes, raw, count } of frames) {
+    let [from, end] = [0, 0];
+    for (const { digest, size, raw, count } of frames) {
       const own = chunks.slice(from, from + count);
       from += count;
-      blobs.push({ digest, bytes, chunks: own });
-      const frame: Piece = { digest, size: bytes.length, raw };
+      blobs.push({ digest, bytes: memory.subarray(end, (end += size)), chunks: own });
+      const frame: Piece = { digest, size, raw };
       this.#own.add(digest);
       let start = 0;
       for (const chunk of own) {
@@ -183,7 +193,7 @@ class SaveJob {
         start += chunk.length;
       }
     }
-    if (blobs.length > 0) await this.#remote.put(this.#upload, blobs);
+    if (blobs.length > 0) await this.#remote.put(await this.#upload, blobs);
   }
 
   /** Chunks in frames of which this archive would use too little. */
@@ -220,11 +230,11 @@ class SaveJob {
       const { manifest, columns, blobs } = this.#manifest();
       const fresh = blobs.filter(({ digest }) => !held.has(digest));
       if (send && fresh.length > 0) {
-        await this.#remote.put(this.#upload, fresh);
+        await this.#remote.put(await this.#upload, fresh);
         for (const { digest } of fresh) held.add(digest);
       }
       const bytes = formatManifest(manifest);
-      const missing = new Set(await this.#remote.commit(this.#upload, bytes));
+      const missing = new Set(await this.#remote.commit(await this.#upload, bytes));
       if (missing.size === 0) return { manifest: bytes, columns };
       if (round === ROUNDS) throw new Error("the server lost what it was sent, again and again");
       for (const digest of missing) held.delete(digest);

@@ -4,7 +4,7 @@ import { RecordReader } from "./records.ts";
 import type { Verifier } from "./verify.ts";
 import { MAX_CHUNK, MAX_COLUMN, MAX_FRAME, MAX_FRAME_CHUNKS, parseRecordChunks, parseRecordHead, RECORD_CHUNK, RECORD_HEAD } from "./wire.ts";
 
-/** Frames of one request that are verified and written at once: enough to share commits, few enough to stay small. */
+/** Blobs of one request that are verified and written at once: enough to share commits, few enough to stay small. */
 const IN_FLIGHT = 8;
 
 /**
@@ -20,8 +20,8 @@ export async function storeBlobs(uploads: Uploads, verifier: Verifier, upload: U
   try {
     while (failure === undefined && (await reader.more())) {
       const { digest, size, chunks } = parseRecordHead(await reader.take(RECORD_HEAD));
-      if (chunks === 0) {
-        if (size > MAX_COLUMN) throw errors.tooLarge(`${MAX_COLUMN} bytes a column`);
+      if (chunks === 0 && size > MAX_COLUMN) throw errors.tooLarge(`${MAX_COLUMN} bytes a column`);
+      if (chunks === 0 && size > MAX_FRAME) {
         await uploads.part(upload, digest, 0, reader.stream(size), { size, digest });
         stored.push(digest);
         continue;
@@ -40,8 +40,8 @@ export async function storeBlobs(uploads: Uploads, verifier: Verifier, upload: U
       const read = reader.fill(frame);
       const store = async () => {
         await read;
-        await verifier.verify(frame, list);
-        await uploads.part(upload, digest, 0, frame, { size, digest, content: { raw, chunks: content } });
+        if (chunks > 0) await verifier.verify(frame, list);
+        await uploads.part(upload, digest, 0, frame, { size, digest, ...(chunks > 0 && { content: { raw, chunks: content } }) });
         stored.push(digest);
       };
       const work: Promise<void> = store()
