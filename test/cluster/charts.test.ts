@@ -58,7 +58,8 @@ describe("the server's chart", () => {
 });
 
 describe("the operator's chart", () => {
-  const EARLIER = path.join(import.meta.dirname, "earlier", "stowhouse-operator");
+  /** As it was when its definitions were first accepted by a real cluster. */
+  const EARLIER = path.join(import.meta.dirname, "earlier", "stowhouse-operator-0.1.0.tgz");
   let operator: string;
   let namespace: string;
 
