@@ -81,6 +81,9 @@ export const errors = {
   internal: define("STOW_INTERNAL", 503, "readFailure", "The server failed to handle this request. Its log says why."),
   unreachable: define("STOW_UNREACHABLE", 503, "readFailure", "No Stowhouse server answers at %s. Start one with `stowhouse serve`, or name another with --server or STOWHOUSE_SERVER."),
   noAnswer: define("STOW_NO_ANSWER", 503, "readFailure", "The server did not finish its answer: %s. Its log may say why."),
+  upstreamUnavailable: define("STOW_UPSTREAM_UNAVAILABLE", 503, "readFailure", "Whether an upstream has it could not be found out: %s. Try again in a moment."),
+  upstreamTimeout: define("STOW_UPSTREAM_TIMEOUT", 504, "readFailure", "No upstream answered in time: %s. Try again in a moment."),
+  upstreamBusy: define("STOW_UPSTREAM_BUSY", 503, "readFailure", "Too much arrives from upstreams at once. Try again in a moment, or raise protocols.nix.proxy.spoolSize."),
   config: define("STOW_CONFIG", 500, "badRequest", "The configuration is not valid: %s"),
   incomplete: define("STOW_INCOMPLETE", 500, "notFound", "Not all was done: %s."),
 } as const;
