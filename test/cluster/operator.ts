@@ -1,14 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort } from "../fixtures/tools.ts";
 import { request } from "./cluster.ts";
 import { installChart } from "./helm.ts";
 import { auditLog } from "./rig/control-plane.ts";
 import { SERVER_IMAGE } from "./rig/images.ts";
-import { kubeconfig } from "./rig/pki.ts";
-import { until } from "./rig/processes.ts";
+import { kubeconfig, NODE, pki } from "./rig/pki.ts";
+import { rigHome, until } from "./rig/processes.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 
@@ -36,14 +36,25 @@ export async function tokenFor(namespace: string, account: string, seconds = 360
   return answer["status"].token as string;
 }
 
-/** @param user its credential, fields of a kubeconfig's user @param namespaces those it looks after; none: all */
-export async function startOperator(name: string, user: object, { namespaces, leaseNamespace, env = {} }: { namespaces: readonly string[]; leaseNamespace: string; env?: Record<string, string> }): Promise<Operator> {
+/** Where a pod finds its credential; the rig's processes have a /run of their own. */
+const IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/** Puts a token where pods have theirs. */
+export function mountToken(namespace: string, token: string): void {
+  mkdirSync(IN_POD, { recursive: true });
+  cpSync(pki("ca.crt"), path.join(IN_POD, "ca.crt"));
+  writeFileSync(path.join(IN_POD, "namespace"), namespace);
+  writeFileSync(path.join(IN_POD, "token"), token);
+}
+
+/** @param user its credential, fields of a kubeconfig's user; undefined: what `mountToken` put down, as in a pod @param namespaces those it looks after; none: all */
+export async function startOperator(name: string, user: object | undefined, { namespaces, leaseNamespace }: { namespaces: readonly string[]; leaseNamespace: string }): Promise<Operator> {
   const port = await freePort();
   const args = [
-    "operator/main.ts", "--kubeconfig", kubeconfig(name, user), "--lease-namespace", leaseNamespace, "--metrics-listen", `127.0.0.1:${port}`, "--server-image", SERVER_IMAGE,
+    "operator/main.ts", ...(user === undefined ? [] : ["--kubeconfig", kubeconfig(name, user)]), "--lease-namespace", leaseNamespace, "--metrics-listen", `127.0.0.1:${port}`, "--server-image", SERVER_IMAGE,
     ...namespaces.flatMap((namespace) => ["--namespace", namespace]),
   ];
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, POD_NAME: name, ...env } });
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, POD_NAME: name, HOME: rigHome(), ...(user === undefined ? { KUBERNETES_SERVICE_HOST: NODE, KUBERNETES_SERVICE_PORT: "6443" } : {}) } });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text = (text + chunk.toString()).slice(-200_000)));
   const exited = once(child, "exit");
