@@ -50,14 +50,27 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
   const mark = markOf(desired);
   const before = memory.get(name);
   const seen = children.of(desired)?.get(desired.metadata.namespace ?? "", desired.metadata.name);
-  const observed = seen ?? (await kube.get(refOf(desired)));
+  const same = before?.digest === mark;
+  const failed = (error: unknown, observed: KubeObject | undefined): Kept => {
+    const problem = problemOf(error, name);
+    if (problem === undefined) throw error;
+    const failures = (same ? before.failures : 0) + 1;
+    const notBefore = now + pauseAfter(PATIENCE + failures);
+    memory.set(name, { digest: mark, version: undefined, due: notBefore, failures, notBefore, problem, drifts: before?.drifts ?? 0, drifted: before?.drifted ?? 0, rival: before?.rival });
+    return { object: observed, problem, again: notBefore };
+  };
+  let observed: KubeObject | undefined;
+  try {
+    observed = seen ?? (await kube.get(refOf(desired)));
+  } catch (error) {
+    return failed(error, undefined);
+  }
 
   if (observed) {
     const obstacle = obstacleOf(observed, owner);
     if (obstacle === "leaving") return { object: observed, again: now + GONE_SOON };
     if (obstacle === "foreign") return { object: undefined, problem: { reason: "NameTaken", message: `${name} exists and doesn't belong to this CacheServer.` } };
   }
-  const same = before?.digest === mark;
   if (same && observed && now < before.due && before.problem === undefined) {
     if (observed.metadata.resourceVersion === before.version || covers(observed, desired)) {
       before.version = observed.metadata.resourceVersion;
@@ -81,12 +94,7 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
     const change = !changed ? undefined : observed === undefined ? (same ? "Restored" : "Created") : drifted ? "Restored" : "Updated";
     return { object, before: observed, ...(change === undefined ? {} : { change }), ...conflictOf(next, name, now) };
   } catch (error) {
-    const problem = problemOf(error, name);
-    if (problem === undefined) throw error;
-    const failures = (same ? before.failures : 0) + 1;
-    const notBefore = now + pauseAfter(PATIENCE + failures);
-    memory.set(name, { digest: mark, version: undefined, due: notBefore, failures, notBefore, problem, drifts: before?.drifts ?? 0, drifted: before?.drifted ?? 0, rival: before?.rival });
-    return { object: observed, problem, again: notBefore };
+    return failed(error, observed);
   }
 }
 

@@ -306,6 +306,18 @@ describe("keys", () => {
 });
 
 describe("what the API server refuses", () => {
+  test("a child that may not even be looked at is named as well", async () => {
+    world.cluster.faults.push({ verb: "get", kind: "Service", error: refusal(403, "Forbidden", "services is forbidden") });
+    world.addServer();
+    await world.look();
+    expect(world.condition("Degraded")).toBe("True Forbidden");
+    expect(world.message("Degraded")).toContain("Service/cache: services is forbidden");
+    world.cluster.faults.length = 0;
+    world.time += 5 * MINUTE;
+    await world.look();
+    expect(world.condition("Degraded")).toBe("False AsExpected");
+  });
+
   test("one child that is denied is named and doesn't hold up the others, nor loop", async () => {
     world.cluster.faults.push({ verb: "apply", kind: "Ingress", error: refusal(403, "Forbidden", "ingresses is forbidden") });
     world.addServer({ ingress: { hosts: ["cache.example.com"] } });
