@@ -87,7 +87,7 @@ function call(agent: Agent, { url, key }: { url: string; key: string }, method: 
       });
     });
     sent.on("timeout", () => sent.destroy(new Error(`no answer within ${PATIENCE} ms`)));
-    sent.on("error", reject);
+    sent.on("error", (error) => reject(new Error(`${error.message} on a ${sent.reusedSocket ? "kept" : "fresh"} connection`)));
     sent.end(body);
   });
 }

@@ -1,14 +1,13 @@
 import { createPrivateKey, createPublicKey, createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
+import { readFileSync } from "node:fs";
 import { SignJWT } from "jose";
 import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { apply, condition, freshNamespace, get, list, patch, reaches, remove, Refused, request, type Thing } from "./cluster.ts";
-import { installRights, isWrite, listen, startOperator, tally, tokenFor, type Operator } from "./operator.ts";
+import { installRights, isWrite, listen, mountToken, startOperator, tally, tokenFor, type Operator } from "./operator.ts";
 import { compact, PROXY } from "./rig/control-plane.ts";
 import { pki } from "./rig/pki.ts";
-import { kill, release, rigHome, until } from "./rig/processes.ts";
+import { kill, release, until } from "./rig/processes.ts";
 import { cacheServer } from "./servers.ts";
 
 /** What goes wrong in clusters: the operator comes through by itself, and never runs in circles. Its writes are counted. */
@@ -24,7 +23,7 @@ beforeAll(async () => {
   user = `system:serviceaccount:${namespace}:${account}`;
 });
 beforeEach(async () => {
-  operator = await start({ token: await tokenFor(namespace, account) });
+  await start({ token: await tokenFor(namespace, account) });
   await apply(cacheServer(namespace, "cache", { replicas: 0 }));
   await reaches("CacheServer", namespace, "cache", "Ready", "False", 60, "ScaledToZero");
 });
@@ -33,10 +32,10 @@ afterEach(async () => {
   await operator.kill();
 });
 
-async function start(credential: object): Promise<Operator> {
-  const started = await startOperator("operator", credential, { namespaces: [namespace], leaseNamespace: namespace });
-  await until("it leads", 40, () => started.leads(), () => started.said());
-  return started;
+async function start(credential: object | undefined): Promise<Operator> {
+  operator = await startOperator("operator", credential, { namespaces: [namespace], leaseNamespace: namespace });
+  await until("it leads", 40, () => operator.leads(), () => operator.said());
+  return operator;
 }
 
 const apiAnswers = () => until("the API server answers", 60, async () => (await fetch(`${PROXY}/readyz`)).ok);
@@ -85,14 +84,12 @@ test("what happened while it was blind is seen, though etcd has forgotten it", a
 
 test("a token that expires is read again from its file", async () => {
   await operator.kill("SIGTERM");
-  const file = path.join(rigHome(), "token");
   // The API server lets a token live a minute and some seconds longer than it says.
-  writeFileSync(file, await shortToken(5));
-  operator = await start({ tokenFile: file });
-  const expired = performance.now() + 80_000;
-  const old = readFileSync(file, "utf8");
-  writeFileSync(file, await tokenFor(namespace, account));
-  await until("the old token is refused", 120, async () => performance.now() > expired && (await refused(old)));
+  const old = await shortToken(5);
+  mountToken(namespace, old);
+  await start(undefined);
+  await until("the token is refused", 120, () => refused(old));
+  mountToken(namespace, await tokenFor(namespace, account));
   await edit({ spec: { type: "NodePort" } });
   await until("the Service is as before", 60, async () => (await get("Service", namespace, "cache"))?.["spec"].type === "ClusterIP", () => operator.said().slice(-3000));
   await until("it leads still, or again", 30, () => operator.leads());
@@ -102,7 +99,7 @@ test("rights that are taken away are missed in a condition, without a storm, and
   const roles = await rolesWith("services");
   const heard = listen(user);
   const began = performance.now();
-  for (const role of roles) await patch(role.kind as "Role", role.metadata.namespace, role.metadata.name, { rules: role["rules"].map(({ resources, ...rest }: Thing) => ({ ...rest, resources: resources.filter((one: string) => one !== "services") })) });
+  await ruling(roles, (role) => role["rules"].map(({ resources, ...rest }: Thing) => ({ ...rest, resources: resources.filter((one: string) => one !== "services") })));
   await remove("Service", namespace, "cache");
   const found = await reaches("CacheServer", namespace, "cache", "Degraded", "True", 60, "Forbidden");
   expect(condition(found, "Degraded")!.message).toMatch(/services/);
@@ -110,7 +107,7 @@ test("rights that are taken away are missed in a condition, without a storm, and
   const calls = heard();
   console.log(`without rights for ${((performance.now() - began) / 1000).toFixed(0)} s:`, JSON.stringify(tally(calls)));
   expect(calls.filter((call) => isWrite(call) && call.objectRef?.resource !== "leases").length).toBeLessThan(80);
-  for (const role of roles) await patch(role.kind as "Role", role.metadata.namespace, role.metadata.name, { rules: role["rules"] });
+  await ruling(roles, (role) => role["rules"]);
   await isBack("cache", 60);
   await reaches("CacheServer", namespace, "cache", "Degraded", "False", 60);
 });
@@ -142,6 +139,10 @@ async function rolesWith(resource: string): Promise<Thing[]> {
   const found = all.filter((role) => role["rules"]?.some(({ resources }: { resources?: string[] }) => resources?.includes(resource)));
   expect(found.length).toBeGreaterThan(0);
   return found;
+}
+
+async function ruling(roles: readonly Thing[], rules: (role: Thing) => unknown): Promise<void> {
+  for (const role of roles) await patch(role.kind as "Role", role.metadata.namespace, role.metadata.name, { rules: rules(role) });
 }
 
 /** A service account's token with an end of our choice: the API itself grants none under ten minutes. */
