@@ -7,6 +7,8 @@ import { buildApp, type Stowhouse } from "./app.ts";
 import type { Config } from "./config.ts";
 import { firstKeys, KEYS_FILE, type FirstKeys } from "./first-keys.ts";
 
+/** Clients of kept connections that have asked nothing for so long are idle, ms. */
+const LINGER_MS = 500;
 /** A drain that does not end must still end the process: so long after its time, ms. */
 const PATIENCE_MS = 5_000;
 
@@ -66,10 +68,16 @@ export function lastResort({ shutdown: { delay, drain } }: Config): number {
 export async function shutDown(server: Stowhouse, config: Config): Promise<void> {
   server.readiness.draining = true;
   await wait(config.shutdown.delay);
+  // From here on every answer asks its client to close; a connection that is closed between two requests fails the second.
+  if (config.shutdown.delay < LINGER_MS && (await connections(server)) > 0) await wait(LINGER_MS);
   const limit = setTimeout(() => server.app.server.closeAllConnections(), config.shutdown.drain).unref();
   server.app.server.closeIdleConnections();
   await server.close();
   clearTimeout(limit);
+}
+
+function connections(server: Stowhouse): Promise<number> {
+  return new Promise((resolve) => server.app.server.getConnections((error, count) => resolve(error ? 0 : count)));
 }
 
 async function listenForMetrics(server: Stowhouse, address: { host: string; port: number }): Promise<() => void> {
