@@ -47,6 +47,7 @@ export class Transfer {
   /** Called when the last reader leaves before the end. */
   onAbandoned: () => void = () => {};
   onJoined: () => void = () => {};
+  onVerified: () => void = () => {};
   #readers = 0;
 
   private constructor(spool: Spool, expected: Expected) {
@@ -59,6 +60,11 @@ export class Transfer {
   static async open(space: SpoolSpace, expected: Expected): Promise<Transfer> {
     if ((expected.size ?? 0) > expected.limit) throw errors.tooLarge(`${expected.limit} bytes`);
     return new Transfer(await Spool.open(space, expected.size ?? 0), expected);
+  }
+
+  /** Whether everybody has left it: nothing of it can be read any more. */
+  get closed(): boolean {
+    return this.#users === 0;
   }
 
   /** Bytes of the whole body, as soon as somebody has said it. */
@@ -109,6 +115,7 @@ export class Transfer {
     if (wanted !== undefined && digest !== wanted) throw new Spoiled(`its SHA-256 is ${digest} instead of ${wanted}`);
     this.#size = this.received;
     this.#digest = digest;
+    this.onVerified();
     this.#wake();
   }
 
