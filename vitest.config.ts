@@ -14,6 +14,7 @@ export default defineConfig({
       suite("process", 2 * MINUTE),
       suite("clients", 5 * MINUTE),
       suite("action", 5 * MINUTE),
+      suite("go", 5 * MINUTE),
       suite("s3", 2 * MINUTE),
       suite("postgres", 2 * MINUTE),
       suite("crash", 30 * MINUTE),
@@ -21,6 +22,7 @@ export default defineConfig({
       suite("fuzz", 10 * MINUTE),
       suite("charts", 5 * MINUTE),
       suite("cluster", 5 * MINUTE, { globalSetup: "test/cluster/rig/up.ts" }),
+      suite("control-plane", 5 * MINUTE, { globalSetup: "test/cluster/rig/up.ts" }),
     ],
   },
 });

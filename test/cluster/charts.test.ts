@@ -69,7 +69,7 @@ describe("the operator's chart", () => {
   });
   afterAll(() => uninstallChart("operator", operator));
 
-  test("takes over what the chart of an earlier commit made, without a restart of servers it doesn't concern", async () => {
+  test("takes over what the chart of an earlier commit made, with its servers and their entries", async () => {
     await installChart("stowhouse-operator", "operator", operator, {}, EARLIER);
     const { server } = await serve(cacheServer(namespace, "cache"));
     const nip = new NipClient(await target(server));

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { apply, create, freshNamespace, get, list, patch, request, type Thing } from "./cluster.ts";
-import { installDefinitions } from "./definitions.ts";
-import { PROXY } from "./rig/control-plane.ts";
+import { apply, create, freshNamespace, get, list, patch, request, type Thing } from "../cluster/cluster.ts";
+import { installDefinitions } from "../cluster/definitions.ts";
+import { PROXY } from "../cluster/rig/control-plane.ts";
 
 /** What the API server makes of our definitions, before any operator runs. */
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeAll, expect, test } from "vitest";
-import { apply, freshNamespace, get, type Thing } from "./cluster.ts";
-import { installRights, startOperator, tokenFor, type Operator } from "./operator.ts";
-import { until } from "./rig/processes.ts";
-import { cacheServer } from "./servers.ts";
+import { apply, freshNamespace, get, type Thing } from "../cluster/cluster.ts";
+import { installRights, startOperator, tokenFor, type Operator } from "../cluster/operator.ts";
+import { until } from "../cluster/rig/processes.ts";
+import { cacheServer } from "../cluster/servers.ts";
 
 /** Two operators, one of which works: however it ends, the other goes on. */
 

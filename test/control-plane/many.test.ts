@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { memory } from "../fixtures/stowhouse.ts";
-import { create, freshNamespace, list, remove } from "./cluster.ts";
-import { installRights, isWrite, listen, startOperator, tally, tokenFor, type Operator } from "./operator.ts";
-import { until } from "./rig/processes.ts";
-import { cacheServer } from "./servers.ts";
+import { create, freshNamespace, list, remove } from "../cluster/cluster.ts";
+import { installRights, isWrite, listen, startOperator, tally, tokenFor, type Operator } from "../cluster/operator.ts";
+import { until } from "../cluster/rig/processes.ts";
+import { cacheServer } from "../cluster/servers.ts";
 
 /** Many servers for one operator: what that costs it and the API server. */
 
