@@ -18,7 +18,7 @@ export function headersOf(headers: IncomingHttpHeaders): Record<string, string |
 
 export function sendWhole(response: ServerResponse, status: number, headers: Record<string, string | string[]>, body: string | Uint8Array): void {
   const { "content-length": announced, ...rest } = headers;
-  const bytes = Buffer.from(body as Uint8Array);
+  const bytes = typeof body === "string" ? Buffer.from(body) : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const empty = status === 204 || status === 304;
   // A HEAD's length is that of the body it does not have.
   const length = response.req.method === "HEAD" && announced !== undefined ? announced : String(bytes.length);
