@@ -60,6 +60,7 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
     return { object: observed, problem, again: notBefore };
   };
   let observed: KubeObject | undefined;
+  if (same && seen === undefined && before.problem !== undefined && now < before.notBefore) return { object: undefined, problem: before.problem, again: before.notBefore };
   try {
     observed = seen ?? (await kube.get(refOf(desired)));
   } catch (error) {
