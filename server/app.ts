@@ -108,8 +108,10 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const limit = { perMinute: config.limits.requestsPerMinute };
   await registerRateLimit(app, limit);
   const context = {
-    core, auth, signer,
+    core, auth, signer, log,
     receive,
+    registry: metrics.registry,
+    data: config.data,
     send: new Sender(core.bodies, core.catalog, front, { small: config.inlineLimit, redirectFrom: REDIRECT_FROM, stall: SEND_STALL }),
     urls: new Urls(config.url, `http://${config.listen.host}:${config.listen.port}`),
   };

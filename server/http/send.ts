@@ -23,6 +23,18 @@ export interface SendOptions {
   readonly until?: number;
 }
 
+/** A body that is sent. */
+export interface Body {
+  /** Bytes. */
+  readonly size: number;
+  /** In quotes; without one, nobody can ask whether it is still the same. */
+  readonly etag?: string | undefined;
+  /** ms */
+  readonly modified?: number;
+}
+
+export type Read = (start: number, end: number, push: (chunk: Buffer) => Promise<void>) => Promise<void>;
+
 export interface SenderOptions {
   /** Bodies up to this size are answered from RAM, bytes. */
   readonly small: number;
@@ -57,37 +69,56 @@ export class Sender {
 
   /** Answers with an entry's body. @throws notFound (its bytes are gone), badRange, readFailure */
   entry(request: FastifyRequest, reply: FastifyReply, entry: Entry, options: SendOptions = {}): FastifyReply | Promise<FastifyReply> {
-    const etag = etagOf(entry);
-    const headers: Record<string, string | number> = {
-      "content-type": options.type ?? "application/octet-stream",
-      etag,
-      "last-modified": new Date(entry.created).toUTCString(),
-      "accept-ranges": "bytes",
-      "cache-control": "private, no-cache",
-      ...options.headers,
-    };
-    if (matches(request.headers["if-none-match"], etag)) return this.#end(request, reply, 304, headers, undefined);
-    const range = requestedRange(request, entry.size, etag);
-    if (range === "unsatisfiable") {
-      reply.header("content-range", `bytes */${entry.size}`);
-      throw errors.badRange();
-    }
-    const [start, end] = range ? [range.start, range.end] : [0, entry.size];
-    if (range) headers["content-range"] = `bytes ${start}-${end - 1}/${entry.size}`;
-    headers["content-length"] = end - start;
-    const status = range ? 206 : 200;
+    const asked = this.#asked(request, reply, { size: entry.size, etag: etagOf(entry), modified: entry.created }, options);
+    if (!asked) return reply;
+    const { status, headers, start, end } = asked;
     this.#catalog.touch(entry, options.grant);
     if (request.method === "HEAD") return this.#end(request, reply, status, headers, undefined);
     if (entry.size > this.#options.small) return this.#large(request, reply, entry, status, headers, start, end, options);
 
     const small = (body: Buffer) => {
-      const bytes = range ? body.subarray(start, end) : body;
-      const sent = this.#end(request, reply, status, headers, bytes);
-      if (!range && options.slot) this.#front.remember(request, entry, options.slot, headers, body, options);
+      const whole = status === 200;
+      const sent = this.#end(request, reply, status, headers, whole ? body : body.subarray(start, end));
+      if (whole && options.slot) this.#front.remember(request, entry, options.slot, headers, body, options);
       return sent;
     };
     const body = this.#bodies.bytes(entry);
     return body instanceof Promise ? body.then(small) : small(body);
+  }
+
+  /**
+   * Answers with a body that no entry holds (yet), by the same rules as for an entry's. `read` hands [start, end) to its push;
+   * a pushed chunk may be used again once its push has settled. @throws badRange, and what `read` throws before it pushed anything
+   */
+  async body(request: FastifyRequest, reply: FastifyReply, body: Body, read: Read, options: SendOptions = {}): Promise<FastifyReply> {
+    const asked = this.#asked(request, reply, body, options);
+    if (!asked) return reply;
+    const { status, headers, start, end } = asked;
+    if (request.method === "HEAD") return this.#end(request, reply, status, headers, undefined);
+    await this.#stream(request, reply, (push) => read(start, end, push), status, headers, end - start);
+    return reply;
+  }
+
+  /** What the request wants of a body; undefined when it has it already, and was told so. @throws badRange */
+  #asked(request: FastifyRequest, reply: FastifyReply, { size, etag, modified }: Body, options: SendOptions) {
+    const headers: Record<string, string | number> = {
+      "content-type": options.type ?? "application/octet-stream",
+      ...(etag !== undefined && { etag }),
+      ...(modified !== undefined && { "last-modified": new Date(modified).toUTCString() }),
+      "accept-ranges": "bytes",
+      "cache-control": "private, no-cache",
+      ...options.headers,
+    };
+    if (etag !== undefined && matches(request.headers["if-none-match"], etag)) return void this.#end(request, reply, 304, headers, undefined);
+    const range = requestedRange(request, size, etag);
+    if (range === "unsatisfiable") {
+      reply.header("content-range", `bytes */${size}`);
+      throw errors.badRange();
+    }
+    const [start, end] = range ? [range.start, range.end] : [0, size];
+    if (range) headers["content-range"] = `bytes ${start}-${end - 1}/${size}`;
+    headers["content-length"] = end - start;
+    return { status: range ? 206 : 200, headers, start, end };
   }
 
   /**
@@ -205,7 +236,7 @@ function matches(header: string | undefined, etag: string): boolean {
   return header === "*" || header.split(",").some((one) => one.trim().replace(/^W\//, "") === etag);
 }
 
-function requestedRange(request: FastifyRequest, size: number, etag: string) {
+function requestedRange(request: FastifyRequest, size: number, etag: string | undefined) {
   // RFC 9110 §14.2: a range is for GET alone.
   if (request.method !== "GET") return undefined;
   // Azure's own header wins over Range, as in its service.

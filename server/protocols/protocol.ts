@@ -1,8 +1,10 @@
 import type { FastifyInstance } from "fastify";
+import type { Registry } from "prom-client";
 import type { TSchema } from "typebox";
 import type { Core } from "../core/core.ts";
 import type { Keyspace } from "../core/entry.ts";
 import type { Auth } from "../http/auth.ts";
+import type { Log } from "../http/log.ts";
 import type { Receiver } from "../http/receive.ts";
 import type { RefusalTable } from "../http/refusals.ts";
 import type { Sender } from "../http/send.ts";
@@ -21,6 +23,11 @@ export interface ProtocolContext<Options = unknown> {
   readonly send: Sender;
   readonly signer: Signer;
   readonly urls: Urls;
+  readonly log: Log;
+  /** Where a protocol registers metrics that only it has. */
+  readonly registry: Registry;
+  /** The server's directory; what lies there under a protocol's name is that protocol's. */
+  readonly data: string;
 }
 
 /** A protocol is a folder under protocols/ whose index.ts exports one of these (design §7). */
