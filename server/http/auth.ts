@@ -39,12 +39,15 @@ export class Auth {
     ctx.actor = credential.actor;
     ctx.until = credential.expires ?? Infinity;
     if (credential.kind !== "anonymous") this.#audit.use(ctx);
-    const cache = this.#caches.get(ctx.cacheName ?? defaultCache(credential));
-    const grant = cache && credential.grant(cache);
-    if (grant) {
-      ctx.grant = grant;
-      ctx.cache = grant.cache;
-    }
+    this.choose(request, ctx.cacheName ?? defaultCache(credential));
+  }
+
+  /** Means a cache, known or not: for wires that name it elsewhere than in front of the path. After `check`. */
+  choose(request: FastifyRequest, name: string): void {
+    const ctx = request.stow;
+    const cache = this.#caches.get(name);
+    ctx.grant = cache && ctx.credential?.grant(cache);
+    ctx.cache = ctx.grant?.cache ?? "";
   }
 
   /** The request's grant in the cache it means. @throws unauthorized (nobody may do anything there without a credential), noCache */

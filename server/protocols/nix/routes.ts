@@ -1,0 +1,82 @@
+import { hash } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Keyspace } from "../../core/entry.ts";
+import { errors } from "../../core/errors.ts";
+import type { MaybePromise } from "../../database/database.ts";
+import type { ProtocolContext } from "../protocol.ts";
+import { after } from "./after.ts";
+import { NARINFOS, NARS, REALISATIONS } from "./keyspaces.ts";
+import { parseNarName } from "./nar-url.ts";
+import { settingsOf, type NixOptions } from "./options.ts";
+import { cacheControl } from "./own-source.ts";
+import { realisationIdOf, type Services } from "./services.ts";
+import { fromFirst } from "./source.ts";
+import { formatCacheInfo, PATHS } from "./wire.ts";
+
+const TEXT = "text/plain; charset=utf-8";
+/** Seconds for which a proxy may keep what seldom changes. */
+const AGE = 300;
+
+type Named = FastifyRequest<{ Params: Record<string, string> }>;
+
+/** What Nix reads. */
+export function registerReads(app: FastifyInstance, mount: string, context: ProtocolContext<NixOptions>, services: Services): void {
+  const { auth, core, options, send } = context;
+  const { sources, signing, realisations } = services;
+
+  app.get(mount + PATHS.info, labels("info", "other", NARINFOS), (request, reply) => {
+    const { cache } = auth.grant(request);
+    return reply.header("cache-control", cacheControl(request, `max-age=${AGE}`)).type("text/x-nix-cache-info").send(formatCacheInfo(options.storeDir, settingsOf(options, cache).priority));
+  });
+
+  app.get(mount + PATHS.narInfo, labels("narinfo", "lookup", NARINFOS), (request, reply) => {
+    const asker = { request, reply, grant: auth.grant(request) };
+    return orMissing(fromFirst(sources, (source) => source.narInfo(asker, (request as Named).params["hash"]!)));
+  });
+
+  app.get(mount + PATHS.nar, labels("nar", "download", NARS), (request, reply) => {
+    const asker = { request, reply, grant: auth.grant(request) };
+    const fileHash = parseNarName((request as Named).params["file"]!);
+    if (fileHash === undefined) throw errors.notFound();
+    return orMissing(fromFirst(sources, (source) => source.nar(asker, fileHash)));
+  });
+
+  for (const path of [PATHS.realisation, PATHS.trace]) {
+    app.get(mount + path, labels("realisation", "get", REALISATIONS), async (request, reply): Promise<FastifyReply> => {
+      const grant = auth.grant(request);
+      const id = realisationIdOf(request);
+      const lookup = await realisations.get(grant, id);
+      if (!lookup.entry) throw errors.notFound();
+      const headers = { "cache-control": cacheControl(request, `max-age=${AGE}`) };
+      const text = await realisations.renewed(lookup.entry, id);
+      if (text === undefined) return send.lookup(request, reply, lookup, { type: "application/json", headers, grant });
+      core.catalog.touch(lookup.entry, grant);
+      request.stow.result = "hit";
+      return reply.headers({ ...headers, etag: `"${hash("sha256", text)}"` }).type("application/json").send(text);
+    });
+  }
+
+  // For `trusted-public-keys`: what may be believed whoever reads it.
+  app.get(mount + PATHS.publicKey, labels("pubkey", "other", NARINFOS), async (request, reply) => {
+    const { signing: keys } = await signing.keys(auth.grant(request).cache);
+    return reply.header("cache-control", cacheControl(request, `max-age=${AGE}`)).type(TEXT).send(keys.map((key) => `${key.public.text}\n`).join(""));
+  });
+
+  // A job whose pushes are untrusted has to believe itself; nobody trusted is told this key.
+  app.get(mount + PATHS.untrustedKey, labels("pubkey", "other", NARINFOS), async (request, reply) => {
+    const grant = auth.grant(request);
+    if (grant.write === null || grant.trusted) throw errors.notFound();
+    return reply.header("cache-control", "private, no-store").type(TEXT).send(`${(await signing.keys(grant.cache)).untrusted.public.text}\n`);
+  });
+}
+
+function orMissing(sent: MaybePromise<FastifyReply | undefined>): MaybePromise<FastifyReply> {
+  return after(sent, (reply) => {
+    if (!reply) throw errors.notFound();
+    return reply;
+  });
+}
+
+function labels(op: string, kind: "lookup" | "download" | "get" | "other", keyspace: Keyspace) {
+  return { config: { op, kind, keyspace: keyspace.name } };
+}
