@@ -12,8 +12,8 @@ const LONGEST_MS = 6 * 3_600_000;
 
 export interface Wanted {
   readonly expected: Expected;
-  /** Where it may be, the best place first; asked for further ones only when those before were of no use. */
-  places(): AsyncIterable<Place>;
+  /** Where it may be, the best place first, and why it can't be said of others; asked for more only when those before were of no use. */
+  places(signal: AbortSignal): AsyncIterable<Place | UpstreamFailure>;
   /** Stores the verified body. */
   keep(transfer: Transfer): Promise<void>;
 }
@@ -144,8 +144,12 @@ export class Downloads {
     const failures: unknown[] = [];
     const places: Place[] = [];
     let spoiled: Place | undefined;
-    for await (const place of this.#ordered(wanted)) {
+    for await (const place of this.#ordered(wanted.places(signal))) {
       if (signal.aborted) throw signal.reason;
+      if (place instanceof UpstreamFailure) {
+        failures.push(place);
+        continue;
+      }
       places.push(place);
       try {
         if (await this.#receive(place, transfer, signal, begun)) return;
@@ -198,10 +202,10 @@ export class Downloads {
     }
   }
 
-  async *#ordered(wanted: Wanted): AsyncGenerator<Place> {
+  async *#ordered(places: ReturnType<Wanted["places"]>): AsyncGenerator<Place | UpstreamFailure> {
     const last: Place[] = [];
-    for await (const place of wanted.places()) {
-      if (this.#spoiled.has(placeName(place))) last.push(place);
+    for await (const place of places) {
+      if (!(place instanceof UpstreamFailure) && this.#spoiled.has(placeName(place))) last.push(place);
       else yield place;
     }
     yield* last;

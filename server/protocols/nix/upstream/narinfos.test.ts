@@ -95,14 +95,6 @@ test("a slow upstream costs no more than the hedge", async () => {
   expect(performance.now() - started).toBeLessThan(2_000);
 });
 
-test("many who ask for the same at once are one question", async () => {
-  a.add(path);
-  a.delay = 30;
-  const { narinfos } = asking();
-  await Promise.all(Array.from({ length: 20 }, () => narinfos.find(path.hash)));
-  expect(a.requests).toHaveLength(1);
-});
-
 describe("the breaker", () => {
   test("an upstream that fails again and again is not asked any more, and says when it will be", async () => {
     a.fail("narinfo", { status: 500 });

@@ -41,7 +41,6 @@ export class Narinfos {
   readonly #options: NarinfosOptions;
   readonly #judges = new Map<Upstream, Judge>();
   readonly #misses: LRUCache<string, true>;
-  readonly #running = new Map<string, Promise<Found | undefined>>();
 
   /** @throws config for a key that is none */
   constructor(options: NarinfosOptions) {
@@ -55,13 +54,15 @@ export class Narinfos {
    * @param hash the 32 digits of the path
    * @throws upstreamUnavailable when an upstream that may have it could not say
    */
-  find(hash: string): Promise<Found | undefined> {
-    let running = this.#running.get(hash);
-    if (!running) {
-      running = this.#find(hash).finally(() => this.#running.delete(hash));
-      this.#running.set(hash, running);
-    }
-    return running;
+  async find(hash: string): Promise<Found | undefined> {
+    const { hedge, upstreams } = this.#options;
+    const asked = upstreams.filter((upstream) => !this.#misses.has(`${upstream.name} ${hash}`));
+    const { found, failures } = await hedged(asked, hedge, async (upstream, signal): Promise<Found | undefined> => {
+      const info = await this.ask(upstream, hash, signal);
+      return info && { upstream, info };
+    });
+    if (!found && failures.length > 0) throw unavailable(failures, upstreams);
+    return found;
   }
 
   /** What one upstream says now. Undefined: it has none, for certain. @throws UpstreamFailure; the signal's reason */
@@ -83,17 +84,6 @@ export class Narinfos {
     } finally {
       metrics.open(cache, upstream.name, upstream.breaker.open);
     }
-  }
-
-  async #find(hash: string): Promise<Found | undefined> {
-    const { hedge, upstreams } = this.#options;
-    const asked = upstreams.filter((upstream) => !this.#misses.has(`${upstream.name} ${hash}`));
-    const { found, failures } = await hedged(asked, hedge, async (upstream, signal): Promise<Found | undefined> => {
-      const info = await this.ask(upstream, hash, signal);
-      return info && { upstream, info };
-    });
-    if (!found && failures.length > 0) throw unavailable(failures, upstreams);
-    return found;
   }
 
   async #read(upstream: Upstream, hash: string, signal: AbortSignal): Promise<string | undefined> {
