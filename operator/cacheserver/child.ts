@@ -84,7 +84,7 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
     const rival = rivalOf(observed);
     const object = await kube.apply(desired);
     const version = object.metadata.resourceVersion;
-    const changed = version !== observed?.metadata.resourceVersion && version !== before?.version;
+    const changed = version !== observed?.metadata.resourceVersion && version !== before?.version && !isSame(observed, object);
     const drifted = same && changed;
     const drifts = drifted ? (now - before.drifted < 2 * pauseAfter(before.drifts) + MINUTE ? before.drifts + 1 : 1) : (before?.drifts ?? 0);
     const next: Applied = {
@@ -97,6 +97,12 @@ export async function keepChild(context: Context, owner: KubeObject, memory: Map
   } catch (error) {
     return failed(error, observed);
   }
+}
+
+/** A claim has a new version after its second apply, with nothing in it changed. */
+function isSame(one: KubeObject | undefined, other: KubeObject): boolean {
+  const content = ({ apiVersion: _, kind: __, metadata: { resourceVersion: ___, managedFields: ____, ...metadata }, ...rest }: KubeObject) => digest({ metadata, ...rest });
+  return one !== undefined && content(one) === content(other);
 }
 
 /** Most looks find the same objects wanted as the one before. */

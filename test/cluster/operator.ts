@@ -2,10 +2,12 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { buildOperator } from "../../operator/build.mjs";
 import { freePort } from "../fixtures/tools.ts";
 import { request } from "./cluster.ts";
 import { installChart } from "./helm.ts";
 import { auditLog } from "./rig/control-plane.ts";
+import { configOf } from "./rig/image.ts";
 import { SERVER_IMAGE } from "./rig/images.ts";
 import { kubeconfig, NODE, pki } from "./rig/pki.ts";
 import { rigHome, until } from "./rig/processes.ts";
@@ -16,6 +18,8 @@ const root = path.resolve(import.meta.dirname, "../..");
 export interface Operator {
   readonly child: ChildProcess;
   readonly name: string;
+  /** From its start to its first answer, ms. */
+  readonly startMs: number;
   /** One of its metrics: the sum of the series whose labels contain `labels`. */
   metric(name: string, labels?: string): Promise<number>;
   /** Whether it holds the lease. */
@@ -47,13 +51,22 @@ export function mountToken(namespace: string, token: string): void {
   writeFileSync(path.join(IN_POD, "token"), token);
 }
 
+/** What its image runs. */
+async function program(): Promise<string[]> {
+  const folder = path.join(rigHome(), "operator");
+  if (!existsSync(folder)) await buildOperator(folder);
+  const flags = configOf(path.join(root, "operator", "Dockerfile")).Entrypoint.slice(1, -1);
+  return [...flags, path.join(folder, "operator.mjs")];
+}
+
 /** @param user its credential, fields of a kubeconfig's user; undefined: what `mountToken` put down, as in a pod @param namespaces those it looks after; none: all */
 export async function startOperator(name: string, user: object | undefined, { namespaces, leaseNamespace }: { namespaces: readonly string[]; leaseNamespace: string }): Promise<Operator> {
   const port = await freePort();
   const args = [
-    "operator/main.ts", ...(user === undefined ? [] : ["--kubeconfig", kubeconfig(name, user)]), "--lease-namespace", leaseNamespace, "--metrics-listen", `127.0.0.1:${port}`, "--server-image", SERVER_IMAGE,
+    ...(await program()), ...(user === undefined ? [] : ["--kubeconfig", kubeconfig(name, user)]), "--lease-namespace", leaseNamespace, "--metrics-listen", `127.0.0.1:${port}`, "--server-image", SERVER_IMAGE,
     ...namespaces.flatMap((namespace) => ["--namespace", namespace]),
   ];
+  const began = performance.now();
   const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, POD_NAME: name, HOME: rigHome(), ...(user === undefined ? { KUBERNETES_SERVICE_HOST: NODE, KUBERNETES_SERVICE_PORT: "6443" } : {}) } });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text = (text + chunk.toString()).slice(-200_000)));
@@ -65,11 +78,11 @@ export async function startOperator(name: string, user: object | undefined, { na
     const lines = (await read()).split("\n").filter((line) => line.startsWith(`${series}{`) || line.startsWith(`${series} `));
     return lines.filter((line) => line.includes(labels)).reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   };
-  const operator: Operator = {
+  const operator = {
     child, name, metric,
     leads: async () => (await metric("stowhouse_operator_leader")) === 1,
     said: () => text,
-    kill: async (signal = "SIGKILL") => {
+    kill: async (signal: NodeJS.Signals = "SIGKILL") => {
       process.off("exit", takeAlong);
       if (child.exitCode !== null || child.signalCode !== null) return;
       child.kill(signal);
@@ -80,7 +93,7 @@ export async function startOperator(name: string, user: object | undefined, { na
     await operator.kill();
     throw error;
   });
-  return operator;
+  return { ...operator, startMs: performance.now() - began };
 }
 
 /** A request to the API server, as its audit log has it. */

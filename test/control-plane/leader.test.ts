@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, test } from "vitest";
+import { memory } from "../fixtures/stowhouse.ts";
 import { apply, freshNamespace, get, type Thing } from "../cluster/cluster.ts";
 import { installRights, startOperator, tokenFor, type Operator } from "../cluster/operator.ts";
 import { until } from "../cluster/rig/processes.ts";
@@ -44,9 +45,12 @@ async function works(name: string): Promise<Thing> {
   return until(`${name} has its Service`, 20, () => get("Service", namespace, name), () => running.map((one) => one.said().slice(-2000)).join("\n---\n"));
 }
 
-test("only one leads, and it works", async () => {
-  const [, standby] = await pair();
+test("only one leads, and it works, in at most 100 MiB", async () => {
+  const [leader, standby] = await pair();
   await works("first");
+  const { now, peak } = memory(leader.child.pid!);
+  console.log(`${now.toFixed(0)} MiB resident, ${peak.toFixed(0)} at its highest; it answered ${running.map(({ startMs }) => startMs.toFixed(0)).join(" and ")} ms after its start`);
+  expect(peak).toBeLessThanOrEqual(100);
   expect(await standby.leads()).toBe(false);
 });
 
