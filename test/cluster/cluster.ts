@@ -22,8 +22,6 @@ const KINDS = {
 } as const;
 export type Kind = keyof typeof KINDS;
 
-export const apiVersionOf = (kind: Kind): string => KINDS[kind][0];
-
 export class Refused extends Error {
   readonly status: number;
 
