@@ -13,6 +13,7 @@ export default defineConfig({
       { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts", "charts/**/*.test.ts"], testTimeout: 20_000 } },
       suite("process", 2 * MINUTE),
       suite("clients", 5 * MINUTE),
+      suite("nix", 2 * MINUTE),
       suite("action", 5 * MINUTE),
       suite("go", 5 * MINUTE),
       suite("s3", 2 * MINUTE),

@@ -1,0 +1,129 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+export interface Ran {
+  readonly code: number;
+  /** Both streams. */
+  readonly said: string;
+}
+
+/** Longest run of one command, ms. */
+const PATIENCE = 120_000;
+
+const CONFIG = `sandbox = false
+build-users-group =
+substituters =
+experimental-features = nix-command ca-derivations
+narinfo-cache-negative-ttl = 0
+`;
+
+/**
+ * The real Nix (Debian's nix-bin), as root and without a daemon. It builds in /nix/store, as it can't elsewhere without
+ * namespaces; what it pulls goes to stores of their own. Names are random, so runs don't meet.
+ */
+export class NixRig {
+  readonly home = mkdtempSync(path.join(tmpdir(), "stowhouse-nix-"));
+  readonly mark = randomBytes(4).toString("hex");
+  readonly file: string;
+  #stores = 0;
+
+  constructor() {
+    if (process.getuid?.() !== 0) throw new Error("these tests build in /nix/store: run them as root, with nix-bin installed");
+    mkdirSync(path.join(this.home, "conf"));
+    writeFileSync(path.join(this.home, "conf", "nix.conf"), CONFIG);
+    this.file = path.join(this.home, "closure.nix");
+    writeFileSync(this.file, this.#expressions());
+  }
+
+  /** Three paths of which the last needs the others; one that names itself; a floating one that needs a floating one; 8 MiB that don't pack. */
+  #expressions(): string {
+    return `
+      let make = name: command: more: derivation ({ name = "stowhouse-${this.mark}-\${name}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" command ]; } // more);
+          floating = { __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; };
+      in rec {
+        low = make "low" "echo low ${this.mark} > $out" {};
+        middle = make "middle" "echo \${low} > $out; /bin/echo more >> $out" {};
+        top = make "top" "/bin/mkdir $out; echo \${low} \${middle} > $out/both; /bin/ln -s \${low} $out/link" {};
+        self = make "self" "echo $out \${low} > $out" {};
+        deep = make "deep" "echo ${this.mark} \${low} > $out" floating;
+        float = make "float" "echo \${deep} > $out" floating;
+        large = make "large" "/usr/bin/head -c 8388608 /dev/urandom > $out" {};
+      }
+    `;
+  }
+
+  /** A command of Nix with a cache of answers of its own: what an earlier one was told is not remembered. */
+  run(command: string, ...args: readonly string[]): Promise<Ran> {
+    const cache = mkdtempSync(path.join(this.home, "answers-"));
+    const env = { PATH: process.env["PATH"], HOME: this.home, NIX_CONF_DIR: path.join(this.home, "conf"), XDG_CACHE_HOME: cache };
+    return new Promise((resolve) => {
+      execFile(command, [...args], { env, timeout: PATIENCE, maxBuffer: 2 ** 24 }, (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, said: stdout + stderr });
+      });
+    });
+  }
+
+  /** Builds attributes and says their store paths. @throws with what Nix said */
+  async build(...attributes: readonly string[]): Promise<string[]> {
+    const ran = await this.run("nix-build", "--no-out-link", this.file, ...attributes.flatMap((attribute) => ["-A", attribute]));
+    if (ran.code !== 0) throw new Error(ran.said);
+    return ran.said.split("\n").filter((line) => line.startsWith("/nix/store/") && !line.endsWith(".drv"));
+  }
+
+  /** A store with nothing in it. */
+  store(): string {
+    return path.join(this.home, `store-${++this.#stores}`);
+  }
+
+  netrc(password: string): string {
+    const file = path.join(this.home, `netrc-${randomBytes(4).toString("hex")}`);
+    writeFileSync(file, `machine 127.0.0.1\nlogin ci\npassword ${password}\n`, { mode: 0o600 });
+    return file;
+  }
+
+  async remove(): Promise<void> {
+    const { said } = await this.run("sh", "-c", `ls -d /nix/store/*-stowhouse-${this.mark}-* 2>/dev/null`);
+    await this.run("nix-store", "--delete", "--ignore-liveness", ...said.split("\n").filter((line) => line !== "" && !line.endsWith(".lock")));
+    // Stores are read-only.
+    await this.run("chmod", "-R", "u+w", this.home);
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+/** A proxy that breaks off the first NAR in the middle and writes down which ranges were asked for. */
+export async function startCutter(target: string): Promise<{ url: string; ranges: (string | undefined)[]; stop(): Promise<void> }> {
+  const ranges: (string | undefined)[] = [];
+  const server = createServer((incoming, outgoing) => {
+    const isNar = incoming.url!.includes("/nar/") && incoming.method === "GET";
+    const forwarded = request(new URL(incoming.url!, target), { method: incoming.method, headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode!, answer.headers);
+      if (!isNar || ranges.push(incoming.headers.range) > 1) return void answer.pipe(outgoing);
+      const half = Number(answer.headers["content-length"]) / 2;
+      let sent = 0;
+      answer.on("data", (chunk: Buffer) => {
+        sent += chunk.length;
+        outgoing.write(chunk);
+        if (sent < half) return;
+        answer.destroy();
+        // What was written must arrive before the connection breaks.
+        setTimeout(() => outgoing.destroy(), 200);
+      });
+    });
+    forwarded.on("error", () => outgoing.destroy());
+    incoming.pipe(forwarded);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ranges,
+    stop: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
