@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { KEYS, startApp, type TestApp } from "../../../../test/fixtures/app.ts";
 import { NixUpstream, pathNamed, testKey, type Fault, type Path } from "../../../../test/fixtures/nix-upstream.ts";
 import { nix } from "../index.ts";
@@ -16,12 +16,9 @@ let a: NixUpstream;
 let b: NixUpstream;
 let app: TestApp;
 let url: string;
-beforeEach(async () => {
-  [a, b] = await Promise.all([new NixUpstream().start(), new NixUpstream().start()]);
-});
+const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  await app.close();
-  await Promise.all([a.stop(), b.stop()]);
+  for (const end of ends.splice(0)) await end();
 });
 
 interface More {
@@ -32,9 +29,18 @@ interface More {
   nixCache?: object;
 }
 
+/** Upstreams of its own for a test; its server is started by `start`. */
+function ownUpstreams(): void {
+  beforeEach(async () => {
+    [a, b] = await Promise.all([new NixUpstream().start(), new NixUpstream().start()]);
+    ends.push(async () => void (await Promise.all([a.stop(), b.stop()])));
+  });
+}
+
 async function start({ first = {}, second, proxy = {}, cache = {}, nixCache = {} }: More = {}): Promise<void> {
   const upstreams = { a: { url: a.url, trustedKeys: [KEY], ...FAST, ...first }, ...(second && { b: { url: b.url, trustedKeys: [KEY], ...FAST, ...second } }) };
   app = await startApp({ caches: { default: { anonymousRead: true, ...cache } }, protocols: { nix: { proxy: { hedge: "100ms", ...proxy }, caches: { default: { upstreams, ...nixCache } } } } }, [nix]);
+  ends.unshift(() => app.close());
   url = `${await app.listen()}/nix/default`;
 }
 
@@ -66,6 +72,7 @@ async function kept(count: number): Promise<void> {
 }
 
 describe("a path of an upstream", () => {
+  ownUpstreams();
   test("is served with its own signatures and the cache's, under a URL of ours, and asked for once", async () => {
     a.add(path);
     await start();
@@ -158,10 +165,38 @@ describe("a path of an upstream", () => {
   });
 });
 
-/** nix.md §6.2: what goes wrong once, and what clients see of it. */
-describe("when an upstream fails once", () => {
-  const nar = () => get(narOf(large));
-  const complete = async (answer: Response) => bytes(answer).then((got) => (got.equals(large.nar) ? "whole" : `a clean end after ${got.length} bytes`), () => "cut off");
+/** nix.md §6.2: what goes wrong once, and what clients see of it. One server for all, and a path for each. */
+describe("when an upstream fails", () => {
+  const [first, second] = [new NixUpstream(), new NixUpstream()];
+  let shared: TestApp;
+  let origin: string;
+  let paths = 0;
+  beforeAll(async () => {
+    await Promise.all([first.start(), second.start()]);
+    const [one, other] = [first, second].map((upstream) => ({ url: upstream.url, trustedKeys: [KEY], ...FAST }));
+    shared = await startApp({
+      caches: { one: { anonymousRead: true }, two: { anonymousRead: true } },
+      protocols: { nix: { proxy: { failures: 1000 }, caches: { one: { upstreams: { a: one } }, two: { upstreams: { a: one, b: other } } } } },
+    }, [nix]);
+    origin = await shared.listen();
+  });
+  afterAll(async () => {
+    await shared.close();
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
+  const fresh = () => pathNamed(`faulty-${++paths}`, { size: 300_000 });
+  const nar = (cache: string, of: Path) => fetch(`${origin}/nix/${cache}${narOf(of)}`).catch(() => undefined);
+  const told = async (cache: string, of: Path) => {
+    const answer = await fetch(`${origin}/nix/${cache}/${of.hash}.narinfo`);
+    await answer.arrayBuffer();
+    return `${answer.status} ${answer.headers.get("retry-after") ?? "-"} ${answer.status === 200 ? "" : answer.headers.get("cache-control")}`.trim();
+  };
+  const seen = async (of: Path, answer: Response | undefined) => {
+    if (!answer) return "200 cut off";
+    if (answer.status !== 200) return `${answer.status} ${answer.headers.get("retry-after")}`;
+    return bytes(answer).then((got) => (got.equals(of.nar) ? "200 whole" : `200 and a clean end after ${got.length} bytes`), () => "200 cut off");
+  };
 
   const rows: [fault: string, fault_: Fault, outcome: string][] = [
     ["NAR truncated", "truncate", "200 whole"],
@@ -175,67 +210,72 @@ describe("when an upstream fails once", () => {
     ["NAR hang in the middle", "hang-middle", "200 whole"],
     ["NAR connection reset", "reset", "200 whole"],
   ];
-  test.each(rows)("%s: the narinfo is served, and the next request gets the NAR", async (_, fault, outcome) => {
-    a.add(large);
-    a.fail("/nar/", fault, 1);
-    await start();
-    expect((await get(`/${large.hash}.narinfo`)).status).toBe(200);
-    const answer = await nar().catch(() => undefined);
-    const seen = !answer ? "200 cut off" : answer.status === 200 ? `200 ${await complete(answer)}` : `${answer.status} ${answer.headers.get("retry-after")}`;
-    expect(seen).toBe(outcome);
-    expect((await get(`/${large.hash}.narinfo`)).status).toBe(200);
-    expect(await complete(await nar())).toBe("whole");
-    await kept(1);
+  test.each(rows)("%s once: the narinfo is served all the same, and the next request gets the NAR", async (_, fault, outcome) => {
+    const of = fresh();
+    first.add(of);
+    first.fail(of.narUrl, fault, 1);
+    expect(await told("one", of)).toBe("200 -");
+    expect(await seen(of, await nar("one", of))).toBe(outcome);
+    expect(await told("one", of)).toBe("200 -");
+    expect(await seen(of, await nar("one", of))).toBe("200 whole");
   });
 
-  test.each(rows)("%s, beside one that has it: the NAR is whole, or never looks so", async (row, fault) => {
-    a.add(large);
-    b.add(large);
-    a.fail("/nar/", fault);
-    await start({ second: {} });
-    await narinfo(large);
-    const answer = await nar().catch(() => undefined);
-    expect(answer ? await complete(answer) : "cut off").toBe(row.includes("flipped") ? "cut off" : "whole");
-    expect(await complete(await nar())).toBe("whole");
+  test.each(rows)("%s for good, beside one that has it: the NAR is whole, or never looks so", async (_, fault, outcome) => {
+    const of = fresh();
+    first.add(of);
+    second.add(of);
+    first.fail(of.narUrl, fault);
+    await told("two", of);
+    expect(await seen(of, await nar("two", of))).toBe(outcome === "200 cut off" ? outcome : "200 whole");
+    expect(await seen(of, await nar("two", of))).toBe("200 whole");
   });
 
   test("NAR 404: other upstreams are tried", async () => {
-    a.add(large);
-    b.add(large);
-    a.remove(`/${large.narUrl}`);
-    await start({ second: {} });
-    await narinfo(large);
-    expect(await complete(await nar())).toBe("whole");
+    const of = fresh();
+    first.add(of);
+    second.add(of);
+    first.remove(`/${of.narUrl}`);
+    await told("two", of);
+    expect(await seen(of, await nar("two", of))).toBe("200 whole");
   });
 
   test("NAR 404 everywhere: 404, and the narinfo is asked for anew, so that nobody is sent after it again", async () => {
-    a.add(large);
-    await start();
-    await narinfo(large);
-    a.remove(`/${large.narUrl}`);
-    a.remove(`/${large.hash}.narinfo`);
-    expect((await nar()).status).toBe(404);
-    expect((await get(`/${large.hash}.narinfo`)).status).toBe(404);
+    const of = fresh();
+    first.add(of);
+    await told("one", of);
+    first.remove(`/${of.narUrl}`);
+    first.remove(`/${of.hash}.narinfo`);
+    expect((await nar("one", of))!.status).toBe(404);
+    expect(await told("one", of)).toBe("404 - no-store");
   });
 
   test("NAR 404 here while another can't be asked: 503", async () => {
-    a.add(large);
-    await start({ second: {} });
-    await narinfo(large);
-    a.remove(`/${large.narUrl}`);
-    b.fail("narinfo", { status: 500 });
-    expect((await nar()).status).toBe(503);
+    const of = fresh();
+    first.add(of);
+    await told("two", of);
+    first.remove(`/${of.narUrl}`);
+    second.fail(of.hash, { status: 500 });
+    expect(await seen(of, await nar("two", of))).toBe("503 5");
   });
 
-  test.each<[string, Fault]>([["500", { status: 500 }], ["403", { status: 403 }], ["hang", "hang"], ["half of it", "truncate"]])("narinfo %s: 503 with Retry-After, and never a 404 that clients would remember", async (_, fault) => {
-    a.add(large);
-    a.fail("narinfo", fault, 1);
-    await start({ second: {} });
-    const answer = await get(`/${large.hash}.narinfo`);
-    expect([answer.status, answer.headers.get("retry-after"), answer.headers.get("cache-control")]).toEqual([503, "5", "no-store"]);
-    expect((await get(`/${large.hash}.narinfo`)).status).toBe(200);
+  test.each<[string, Fault]>([["500", { status: 500 }], ["403", { status: 403 }], ["hang", "hang"], ["half of it", "truncate"]])("narinfo %s once: 503 with Retry-After, and never a 404 that clients would remember", async (_, fault) => {
+    const of = fresh();
+    first.add(of);
+    first.fail(of.hash, fault, 1);
+    expect(await told("two", of)).toBe("503 5 no-store");
+    expect(await told("two", of)).toBe("200 -");
   });
 
+  test("narinfo connection reset once: nobody notices", async () => {
+    const of = fresh();
+    first.add(of);
+    first.fail(of.hash, "reset", 1);
+    expect(await told("one", of)).toBe("200 -");
+  });
+});
+
+describe("when upstreams are down", () => {
+  ownUpstreams();
   test("all upstreams are down: what is kept is served, the rest is 503 with Retry-After", async () => {
     a.add(path, large);
     await start({ second: {} });
@@ -269,6 +309,7 @@ describe("when an upstream fails once", () => {
 });
 
 describe("narinfos that say less, or more, than they should", () => {
+  ownUpstreams();
   test("no FileHash, compressed: it is served at once, and filled in when the NAR has come", async () => {
     const bare = pathNamed("bare-1.0", { info: { fileHash: undefined, fileSize: undefined }, url: "nar/0123.nar.xz" });
     a.add(bare);
@@ -330,6 +371,7 @@ describe("narinfos that say less, or more, than they should", () => {
 });
 
 describe("redirects", () => {
+  ownUpstreams();
   const elsewhere = (target: () => string): Fault => ({ change: (_, response) => void response.writeHead(302, { location: target() }).end() });
 
   test("are followed, without credentials to another host", async () => {
@@ -360,43 +402,44 @@ describe("redirects", () => {
   });
 });
 
-describe("room", () => {
+describe("all in all", () => {
+  ownUpstreams();
   test("a cache without any still hands on what upstreams have", async () => {
     a.add(large);
     await start({ cache: { quota: "1KiB" } });
     expect((await pull(large)).equals(large.nar)).toBe(true);
     expect(await stored()).toEqual([]);
   });
-});
 
-test("many clients of one NAR are one request upstream, whoever leaves", async () => {
-  a.add(large);
-  a.rate = 1_500_000;
-  await start();
-  await narinfo(large);
-  const first = beginning(narOf(large));
-  const others = Array.from({ length: 6 }, async (_, i) => {
-    const answer = await get(narOf(large), i % 2 === 0 ? {} : { headers: { range: `bytes=${i * 1000}-` } });
-    return (await bytes(answer)).equals(large.nar.subarray(i % 2 === 0 ? 0 : i * 1000));
+  test("many clients of one NAR are one request upstream, whoever leaves", async () => {
+    a.add(large);
+    a.rate = 1_500_000;
+    await start();
+    await narinfo(large);
+    const first = beginning(narOf(large));
+    const others = Array.from({ length: 6 }, async (_, i) => {
+      const answer = await get(narOf(large), i % 2 === 0 ? {} : { headers: { range: `bytes=${i * 1000}-` } });
+      return (await bytes(answer)).equals(large.nar.subarray(i % 2 === 0 ? 0 : i * 1000));
+    });
+    expect((await first).length).toBeGreaterThan(0);
+    expect(await Promise.all(others)).toEqual([true, true, true, true, true, true]);
+    expect(a.count("/nar/")).toBe(1);
   });
-  expect((await first).length).toBeGreaterThan(0);
-  expect(await Promise.all(others)).toEqual([true, true, true, true, true, true]);
-  expect(a.count("/nar/")).toBe(1);
-});
 
-test("metrics tell hits, misses and what is left alone", async () => {
-  a.add(path);
-  await start({ second: {} });
-  await pull(path);
-  await get(`/${pathNamed("nobody's").hash}.narinfo`);
-  await kept(1);
-  const text = await app.metrics.text();
-  for (const line of [
-    'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="narinfo",result="hit"} 1',
-    'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="narinfo",result="miss"} 1',
-    'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="nar",result="hit"} 1',
-    `stowhouse_upstream_received_bytes_total{cache="default",upstream="a"} ${path.nar.length}`,
-    'stowhouse_upstream_open{cache="default",upstream="b"} 0',
-    "stowhouse_upstream_arriving 0",
-  ]) expect(text).toContain(line);
+  test("metrics tell hits, misses and what is left alone", async () => {
+    a.add(path);
+    await start({ second: {} });
+    await pull(path);
+    await get(`/${pathNamed("nobody's").hash}.narinfo`);
+    await kept(1);
+    const text = await app.metrics.text();
+    for (const line of [
+      'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="narinfo",result="hit"} 1',
+      'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="narinfo",result="miss"} 1',
+      'stowhouse_upstream_requests_total{cache="default",upstream="a",kind="nar",result="hit"} 1',
+      `stowhouse_upstream_received_bytes_total{cache="default",upstream="a"} ${path.nar.length}`,
+      'stowhouse_upstream_open{cache="default",upstream="b"} 0',
+      "stowhouse_upstream_arriving 0",
+    ]) expect(text).toContain(line);
+  });
 });
