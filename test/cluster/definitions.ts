@@ -3,7 +3,7 @@ import path from "node:path";
 import { run } from "../fixtures/tools.ts";
 import { PROXY } from "./rig/control-plane.ts";
 import { until } from "./rig/processes.ts";
-import { request } from "./cluster.ts";
+import { list, type Condition } from "./cluster.ts";
 import { kubernetes } from "./tools.ts";
 
 const crds = path.resolve(import.meta.dirname, "../../crds");
@@ -13,7 +13,7 @@ export async function installDefinitions(directory = crds): Promise<void> {
   const files = readdirSync(directory).filter((file) => file.endsWith(".yaml")).flatMap((file) => ["-f", path.join(directory, file)]);
   await run(path.join(await kubernetes(), "kubectl"), ["--server", PROXY, "apply", "--server-side", "--force-conflicts", ...files], { timeout: 60_000 });
   await until("our resources can be made", 30, async () => {
-    const { resources } = await request("GET", "/apis/stowhouse.dev/v1alpha1");
-    return (resources as { kind: string }[]).filter(({ kind }) => ["CacheServer", "CacheKey"].includes(kind)).length >= 2;
+    const ours = (await list("CustomResourceDefinition")).filter(({ spec }) => spec.group === "stowhouse.dev");
+    return ours.length === 2 && ours.every(({ status }) => status.conditions.some(({ type, status: holds }: Condition) => type === "Established" && holds === "True"));
   });
 }
