@@ -8,6 +8,7 @@ import { refusals } from "./refusals.ts";
 import { registerReads } from "./routes.ts";
 import { openServices } from "./services.ts";
 import { ORIGINS, PULLED } from "./upstream/pulled.ts";
+import { registerUpstreamStatus } from "./upstream/status.ts";
 import { registerUploads } from "./uploads.ts";
 import { MOUNTS } from "./wire.ts";
 
@@ -20,6 +21,7 @@ export const nix = {
   plugin(app, context) {
     const services = openServices(context);
     app.addHook("onClose", () => services.upstream.close());
+    registerUpstreamStatus(app, context.auth, services.upstream);
     const domain = context.options.domain?.toLowerCase();
     // After the server's own hooks, which have verified the credential.
     app.addHook("onRequest", (request, _reply, done) => {

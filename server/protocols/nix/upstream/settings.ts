@@ -47,3 +47,22 @@ export const ProxySettings = section("Asking upstreams.", {
 
 export type UpstreamSettings = Static<typeof Upstream>;
 export type ProxySettings = Static<typeof ProxySettings>;
+
+/** Says what is wrong with settings beyond what their schema can say. @param path of the upstream in the configuration */
+export function upstreamProblem(path: string, { connectTimeout, firstByteTimeout, stallTimeout, credentials }: UpstreamSettings): string | undefined {
+  const { token, username, password, netrc } = credentials;
+  if ([token, password, netrc].filter((one) => one !== undefined).length > 1) return `${path}.credentials: expected at most one of token, password and netrc`;
+  if (username !== undefined && password === undefined) return `${path}.credentials.username: needs password`;
+  const bounded = { connectTimeout, firstByteTimeout, stallTimeout };
+  for (const [name, value] of Object.entries(bounded)) if (value < 10 || value > 3_600_000) return `${path}.${name}: expected a duration from 10ms to 1h`;
+  return undefined;
+}
+
+/** The same for what all upstreams share. */
+export function proxyProblem({ hedge, missing, pause, spoolSize }: ProxySettings): string | undefined {
+  const path = "protocols.nix.proxy";
+  if (hedge < 1 || hedge > 60_000) return `${path}.hedge: expected a duration from 1ms to 1m`;
+  if (missing > 86_400_000) return `${path}.missing: expected a duration from 0 to 1d`;
+  if (pause < 100 || pause > 3_600_000) return `${path}.pause: expected a duration from 100ms to 1h`;
+  return spoolSize < 1024 * 1024 ? `${path}.spoolSize: expected a size of at least 1MiB` : undefined;
+}

@@ -426,6 +426,17 @@ describe("all in all", () => {
     expect(a.count("/nar/")).toBe(1);
   });
 
+  test("an administrator sees which upstreams are left alone, and nobody else does", async () => {
+    a.fail("narinfo", { status: 500 });
+    await start({ proxy: { failures: 1 }, second: { priority: 10 } });
+    await get(`/${path.hash}.narinfo`);
+    const status = (key?: string) => fetch(url.replace("/nix/default", "/v1/admin/nix/upstreams"), key === undefined ? {} : { headers: { authorization: `Bearer ${key}` } });
+    expect(await (await status(KEYS.admin)).json()).toEqual({
+      caches: [{ cache: "default", arriving: 0, upstreams: [{ name: "b", url: b.url, priority: 10, open: false }, { name: "a", url: a.url, priority: 40, open: true, retryAfter: expect.any(Number) }] }],
+    });
+    expect([(await status(KEYS.write)).status, (await status()).status]).toEqual([403, 401]);
+  });
+
   test("metrics tell hits, misses and what is left alone", async () => {
     a.add(path);
     await start({ second: {} });

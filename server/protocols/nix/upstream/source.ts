@@ -12,7 +12,7 @@ import type { Asker, Found, Source } from "../source.ts";
 import { UpstreamMetrics } from "./metrics.ts";
 import { Proxy, type ServedNarInfo } from "./proxy.ts";
 import type { Origin } from "./pulled.ts";
-import type { ProxySettings, UpstreamSettings } from "./settings.ts";
+import { proxyProblem, upstreamProblem, type ProxySettings, type UpstreamSettings } from "./settings.ts";
 import { SpoolSpace } from "./spool.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -45,6 +45,7 @@ export class UpstreamSource implements Source {
     this.#own = own;
     this.#nars = nars;
     const { core, log, registry, data } = context;
+    assertRight(settings, caches);
     const space = new SpoolSpace(settings.spool ?? path.join(data, "nix-spool"), settings.spoolSize);
     const metrics = new UpstreamMetrics(registry);
     const proxies = new Map<string, Proxy>();
@@ -125,6 +126,13 @@ export class UpstreamSource implements Source {
 
 function etagOf(origin: Origin): string | undefined {
   return origin.digest === undefined ? undefined : `"${origin.digest}"`;
+}
+
+/** @throws config */
+function assertRight(settings: ProxySettings, caches: UpstreamParts["caches"]): void {
+  const upstreams = Object.entries(caches).flatMap(([cache, declared]) => Object.entries(declared).map(([name, one]) => upstreamProblem(`protocols.nix.caches.${cache}.upstreams.${name}`, one)));
+  const problem = [proxyProblem(settings), ...upstreams].find((found) => found !== undefined);
+  if (problem !== undefined) throw errors.config(problem);
 }
 
 /** By priority, then by name. */
