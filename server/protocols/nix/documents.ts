@@ -51,11 +51,19 @@ export function registerDocuments(app: FastifyInstance, mount: string, { auth, c
       const key = keyOf(request);
       let body: AsyncIterable<Buffer> | Buffer = decoded(receive.body(request).stream, request.headers["content-encoding"], limit);
       if (check) check((body = await whole(body)));
-      await core.bodies.put(grant, keyspace, key, body, { overwrite: true, address: request.stow.address });
-      request.stow.result = "stored";
+      const { entry: before } = await core.catalog.get({ ...grant, read: [grant.write] }, keyspace, key);
+      // Nobody untrusted changes what a trusted writer of the same scope wrote.
+      const kept = before?.trusted === true && !grant.trusted;
+      if (kept) await discard(body);
+      else await core.bodies.put(grant, keyspace, key, body, { overwrite: true, address: request.stow.address });
+      request.stow.result = kept ? "exists" : "stored";
       return reply.code(204).send();
     });
   }
+}
+
+async function discard(body: AsyncIterable<Buffer> | Buffer): Promise<void> {
+  if (!Buffer.isBuffer(body)) for await (const _ of body);
 }
 
 /** Debuggers follow its archive, so it must be one of this cache's NARs. */

@@ -1,7 +1,8 @@
 import { hash, randomBytes } from "node:crypto";
 import { spawnSync } from "node:child_process";
+import { connect } from "node:net";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { startApp, KEYS, type TestApp } from "../../../test/fixtures/app.ts";
 import { nar, NixClient, nixKey, STORE, storeHash, testPath } from "../../../test/fixtures/nix.ts";
 import { nix } from "./index.ts";
@@ -203,6 +204,38 @@ describe("a path whose NAR is gone", () => {
     expect(await reader.status("GET", `/${path.hash}.narinfo`)).toBe(404);
     expect(await writer.push(path)).toBe(204);
     expect(await reader.status("GET", `/${path.info.url}`)).toBe(200);
+  });
+});
+
+describe("a storage that can't be read", () => {
+  it("is an error that passes, never a miss which clients remember", async () => {
+    const path = testPath("unreadable");
+    await writer.push(path);
+    const read = vi.spyOn(app.core.database, "read").mockImplementation(() => {
+      throw new Error("the disk is away");
+    });
+    // Nobody has asked for these yet: RAM does not know.
+    for (const of of [`/${storeHash("unasked")}.narinfo`, `/nar/${toNix32(randomBytes(32))}.nar`, `/realisations/sha256:${"9".repeat(64)}!out.doi`, `/log/${storeHash("unasked")}-x.drv`]) {
+      const answer = await reader.get(of);
+      expect([answer.status, Number(answer.headers.get("retry-after"))], of).toEqual([503, expect.toSatisfy((seconds: number) => seconds > 0)]);
+    }
+    read.mockRestore();
+    expect(await reader.status("GET", `/${path.hash}.narinfo`)).toBe(200);
+  });
+});
+
+describe("a body that nobody may send", () => {
+  it("is not asked for: who waits for our word gets a refusal instead", async () => {
+    const { hostname, port } = new URL(url);
+    const path = testPath("unwanted", randomBytes(50_000));
+    const said = await new Promise<string>((resolve, reject) => {
+      const socket = connect(Number(port), hostname);
+      let text = "";
+      socket.on("data", (chunk: Buffer) => (text += chunk.toString())).on("close", () => resolve(text)).on("error", reject);
+      socket.write(`PUT /nix/default/${path.info.url} HTTP/1.1\r\nHost: x\r\nContent-Length: ${path.file.length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n`);
+    });
+    expect(said).toMatch(/^HTTP\/1.1 401 /);
+    expect(said).not.toContain("100 Continue");
   });
 });
 

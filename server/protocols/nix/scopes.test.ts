@@ -157,6 +157,18 @@ describe("a writer of main's scope who is not trusted", () => {
     expect(await signers(anybody, path)).toEqual(["default-1"]);
   });
 
+  it("does not change its log, listing, realisations and traces either", async () => {
+    const [drv, id] = [`${storeHash("kept")}-kept.drv`, `sha256:${"12".repeat(32)}!out`];
+    const outPath = (name: string) => `${storeHash(name)}-${name}`;
+    const bodies = (name: string) => [
+      [`/log/${drv}`, name], [`/${storeHash("kept")}.ls`, JSON.stringify({ name })], [`/debuginfo/${"1".repeat(40)}`, JSON.stringify({ archive: `../nar/${name}.nar`, member: "x" })],
+      [`/realisations/${id}.doi`, JSON.stringify({ id, outPath: outPath(name), signatures: [] })], [`/build-trace-v2/${drv}/out.doi`, JSON.stringify({ outPath: outPath(name), signatures: [] })],
+    ] as const;
+    for (const [path, body] of bodies("good")) expect(await main.status("PUT", path, body)).toBe(204);
+    for (const [path, body] of bodies("evil")) expect(await careless.status("PUT", path, body)).toBe(204);
+    for (const [path] of bodies("good")) expect(await anybody.text(path), path).toMatch(/good/);
+  });
+
   it("gives way to a trusted one, whose contents then count", async () => {
     const path = testPath("careless", "good");
     expect(await careless.push(forged("careless"))).toBe(204);
