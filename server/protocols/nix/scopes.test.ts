@@ -177,6 +177,16 @@ describe("a writer of main's scope who is not trusted", () => {
     expect(parseNarInfo(await anybody.text(`/${path.hash}.narinfo`), STORE).narHash).toBe(path.info.narHash);
     expect(await signers(anybody, path)).toEqual(["default-1"]);
   });
+
+  it("leaves no signature behind on what a trusted one pushes as well", async () => {
+    const path = testPath("confirmed");
+    await careless.push(path);
+    expect(await signers(anybody, path)).toEqual(["default-untrusted"]);
+    // With the text it read here, as nix copy from one cache to another sends it.
+    const read = await anybody.text(`/${path.hash}.narinfo`);
+    expect(await main.status("PUT", `/${path.hash}.narinfo`, read)).toBe(204);
+    expect(await signers(anybody, path)).toEqual(["default-1"]);
+  });
 });
 
 describe("another cache", () => {

@@ -61,10 +61,11 @@ export class Signing {
    */
   async sign(cache: string, trusted: boolean, text: string, signatures: readonly string[]): Promise<{ signatures: string[]; vouched: Vouched }> {
     const keys = await this.keys(cache);
-    const own = [...keys.signing, keys.untrusted];
     const kept = signatures.filter((signature) => {
-      const named = own.filter((key) => signature.startsWith(`${key.name}:`));
-      return named.length === 0 || named.some((key) => key.public.verifies(text, signature));
+      const named = keys.signing.filter((key) => signature.startsWith(`${key.name}:`));
+      const genuine = named.length === 0 || named.some((key) => key.public.verifies(text, signature));
+      // What becomes trusted does not carry this one on; what stays untrusted gets it anew.
+      return genuine && !signature.startsWith(`${keys.untrusted.name}:`);
     });
     const endorsed = (this.#trusted.get(cache) ?? []).find((key) => kept.some((signature) => key.verifies(text, signature)))?.text;
     const signers = this.#signers(cache, keys, { trusted, endorsed });
