@@ -4,6 +4,7 @@ import { blobsPath, commitPath, RESERVE } from "../../server/protocols/archive/w
 import { frame, manifestOf, records } from "../fixtures/archive.ts";
 import { recordArchive } from "../fixtures/recorded/archive.ts";
 import { recordGithubActions } from "../fixtures/recorded/github-actions.ts";
+import { nixNames, recordNix } from "../fixtures/recorded/nix.ts";
 import { recordNip } from "../fixtures/recorded/nip.ts";
 import { recordServer } from "../fixtures/recorded/server.ts";
 import type { RecordedRequest, Send } from "../fixtures/recorded/request.ts";
@@ -114,6 +115,20 @@ test("github-actions: no mutated request makes the server fail, hang or tell of 
 
 test("nip: no mutated request makes the server fail, hang or tell of others", async () => {
   expectSound("nip", 0.5, await fuzz("nip", recordNip, [world.writeKey, world.session], [CANARY]));
+});
+
+test("nix: no mutated request makes the server fail, hang or tell of others", async () => {
+  // Others have something under the very names that are asked for.
+  const record: Record = async (send, token, prefix) => {
+    const { log, listing, trace } = nixNames(prefix);
+    const outPath = `${"0".repeat(32)}-${CANARY}`;
+    for (const [path, body] of [[log, CANARY], [listing, JSON.stringify(CANARY)], [trace, JSON.stringify({ outPath, signatures: [] })]] as const) {
+      const answer = await world.inject({ name: path, method: "PUT", path, headers: { authorization: `Bearer ${world.rivalKey}` }, body: Buffer.from(body) });
+      expect(answer.status, answer.body.toString("utf8")).toBe(204);
+    }
+    return recordNix(send, token, prefix);
+  };
+  expectSound("nix", 0.4, await fuzz("nix", record, [world.writeKey, world.session], [CANARY]));
 });
 
 test("archives: no mutated request makes the server fail, hang or tell of others", async () => {
