@@ -138,7 +138,7 @@ export class Catalog {
    * Names in the grant's read scopes, newest first, at most 500 a page. Content-addressed entries are not listed: all scopes
    * share them, and whoever knows a digest can read what a scope of others has stored.
    */
-  async list(grant: Grant, query: { keyspace?: string; prefix?: string; version?: string; before?: number; limit: number }): Promise<Entry[]> {
+  async list(grant: Grant, query: { keyspace?: string; prefix?: string; version?: string; from?: number; before?: number; limit: number }): Promise<Entry[]> {
     try {
       return await this.#database.scan("listEntries", { ...query, cache: grant.cache, scopes: grant.read, now: Date.now() });
     } catch (error) {

@@ -38,6 +38,22 @@ export async function goActionsCache(): Promise<string> {
   return path.join(directory, "client");
 }
 
+const GO_CACHER = "v0.0.0-20260722201841-0bb331e19f64";
+
+/** The program go-cacher, an unmodified client of Go's cache. */
+export function goCacher(): Promise<string> {
+  return goProgram("github.com/bradfitz/go-tool-cache/cmd/go-cacher", GO_CACHER);
+}
+
+/** A program from the Go module proxy. @param version pinned */
+export async function goProgram(name: string, version: string): Promise<string> {
+  const program = path.basename(name);
+  const directory = await tool(`${program}-${version}`, async (making) => {
+    await run("go", ["install", `${name}@${version}`], { env: { ...process.env, GOBIN: making, GOFLAGS: "", CGO_ENABLED: "0", GOCACHEPROG: "" }, timeout: 30 * MINUTES, maxBuffer: 1 << 24 });
+  });
+  return path.join(directory, program);
+}
+
 async function digest(file: string): Promise<string> {
   return createHash("sha256").update(await readFile(file)).digest("hex").slice(0, 12);
 }

@@ -1,59 +1,70 @@
 import type { Received } from "../../../server/protocols/go/wire.ts";
 import type { Fetched, Remote } from "./remote.ts";
 
-/** How a look-up in the bundle ended: it is here, or is on its way, or the bundle will not have it. */
+/** How a look-up ended: it is here, or is on its way, or no stream will bring it. */
 export type Prefetched = { readonly state: "here"; readonly fetched: Fetched } | { readonly state: "coming"; readonly arrival: Promise<Fetched | undefined> } | { readonly state: "unlisted" };
 
-interface Waiter {
-  readonly promise: Promise<Fetched | undefined>;
-  readonly settle: (fetched: Fetched | undefined) => void;
+/** What is announced and not here yet: whoever waits for it, once somebody does. */
+interface Expected {
+  arrival?: PromiseWithResolvers<Fetched | undefined>;
 }
 
+/** Streams of neighbours at once, and actions of which a server is told that they need not come. */
+const MAX_STREAMS = 4;
+const MAX_HAVE = 8_192;
+
 /**
- * What the last build used, streamed from the first moment on. Outputs stay compressed in memory until go asks for them, up
- * to a budget; beyond it they are handed to `spill` at once.
+ * Outputs that come before go asks for them: what the last build used, streamed from the first moment on, and what was stored
+ * next to an action that this build needs beyond that. The former are put on disk one by one whenever there is nothing else to
+ * do, the latter when go asks, or when more of them are in memory than the budget allows.
  */
 export class Bundle {
   readonly #here = new Map<string, Fetched>();
-  readonly #waiters = new Map<string, Waiter>();
+  readonly #expected = new Map<string, Expected>();
   readonly #abort = new AbortController();
   readonly #budget: number;
   readonly #spill: (fetched: Fetched) => void;
-  #listed: Set<string> | undefined;
-  #bytes = 0;
-  #over = false;
   readonly #list = Promise.withResolvers<void>();
+  #have: readonly string[] = [];
+  /** What is here and will surely be asked for, in that order. */
+  readonly #ahead: string[] = [];
+  #working = false;
+  #bytes = 0;
+  #streams = 0;
+  #decided = false;
   /** Bytes and records received. */
   received = { bytes: 0, records: 0 };
 
-  /** @param budget bytes of compressed outputs kept in memory */
+  /** @param budget bytes of compressed outputs kept in memory @param spill puts one on disk; must not throw */
   constructor(budget: number, spill: (fetched: Fetched) => void) {
     this.#budget = budget;
     this.#spill = spill;
   }
 
-  /** A bundle that has nothing. */
+  /** A bundle that never has anything. */
   static none(): Bundle {
     const bundle = new Bundle(0, () => {});
-    bundle.#end();
+    bundle.#decide();
+    bundle.stop();
     return bundle;
   }
 
-  /** Runs until the stream has ended; never throws. @returns why it broke off */
+  /** Streams what the last build used; resolves at its end, and never throws. @param have actions this machine has @returns why it broke off */
   async run(remote: Remote, label: string, have: readonly string[]): Promise<string | undefined> {
+    this.#have = have.slice(-MAX_HAVE);
     try {
-      await remote.bundle(label, have, (actions) => this.#begin(actions), (received) => this.#take(received), this.#abort.signal);
+      await this.#stream(remote, { label }, have, [], () => this.#decide());
       return undefined;
     } catch (error) {
       return (error as Error).message;
     } finally {
-      this.#end();
+      this.#decide();
     }
   }
 
-  /** Whether the list of what comes is known, or will never be. */
+  /** Whether the list of what the last build used is known, or will never be. */
   get decided(): boolean {
-    return this.#listed !== undefined || this.#over;
+    return this.#decided;
   }
 
   /** Resolves when it is. */
@@ -62,50 +73,98 @@ export class Bundle {
   }
 
   look(action: string): Prefetched {
-    const fetched = this.#here.get(action);
-    if (fetched) {
-      this.#here.delete(action);
-      this.#bytes -= fetched.body.length;
-      return { state: "here", fetched };
-    }
-    if (this.#over || !this.#listed?.has(action)) return { state: "unlisted" };
-    let waiter = this.#waiters.get(action);
-    if (!waiter) {
-      const { promise, resolve } = Promise.withResolvers<Fetched | undefined>();
-      this.#waiters.set(action, (waiter = { promise, settle: resolve }));
-    }
-    return { state: "coming", arrival: waiter.promise };
+    const fetched = this.#leave(action);
+    if (fetched) return { state: "here", fetched };
+    const expected = this.#expected.get(action);
+    return expected ? { state: "coming", arrival: (expected.arrival ??= Promise.withResolvers()).promise } : { state: "unlisted" };
   }
 
-  /** Stops it: nobody asks any more. */
+  /** Whether another stream may begin. */
+  get mayAsk(): boolean {
+    return this.#streams < MAX_STREAMS && !this.#abort.signal.aborted;
+  }
+
+  /** Asks for an action that no stream brings, and for its neighbours. Undefined when no server has it. @throws what Remote.get throws */
+  async near(remote: Remote, action: string): Promise<Fetched | undefined> {
+    const arrival = Promise.withResolvers<Fetched | undefined>();
+    this.#expected.set(action, { arrival });
+    let known = false;
+    void this.#stream(remote, { near: action }, this.#have, [action], () => (known = true)).catch(() => {});
+    // It is there, but too large to come with others.
+    return (await arrival.promise) ?? (known ? remote.get(action) : undefined);
+  }
+
+  /** Stops all of it: nobody asks any more. */
   stop(): void {
     this.#abort.abort();
     this.#here.clear();
+    this.#ahead.length = 0;
   }
 
-  #begin(actions: readonly string[]): void {
-    this.#listed = new Set(actions);
-    this.#list.resolve();
+  async #stream(remote: Remote, of: { label: string } | { near: string }, have: readonly string[], asked: readonly string[], onList: () => void): Promise<void> {
+    const listed = new Set(asked);
+    this.#streams++;
+    try {
+      await remote.bundle(of, have, (actions) => {
+        for (const action of actions) {
+          listed.add(action);
+          if (!this.#expected.has(action) && !this.#here.has(action)) this.#expected.set(action, {});
+        }
+        this.#have = [...this.#have, ...actions].slice(-MAX_HAVE);
+        onList();
+      }, (received) => {
+        listed.delete(received.head.action);
+        this.#take(received, "label" in of);
+      }, this.#abort.signal);
+    } finally {
+      this.#streams--;
+      for (const action of listed) this.#settle(action, undefined);
+    }
   }
 
-  #take({ head, body }: Received): void {
-    this.#listed?.delete(head.action);
+  #take({ head, body }: Received, sure: boolean): void {
     this.received.bytes += body.length;
     this.received.records++;
-    const waiter = this.#waiters.get(head.action);
-    this.#waiters.delete(head.action);
+    // Another stream was faster.
+    if (!this.#expected.has(head.action)) return;
     const fetched = head.found ? { head, body } : undefined;
-    if (waiter) return waiter.settle(fetched);
-    if (!fetched) return;
+    if (this.#settle(head.action, fetched) || !fetched) return;
     if (this.#bytes + body.length > this.#budget) return this.#spill(fetched);
     this.#here.set(head.action, fetched);
     this.#bytes += body.length;
+    if (!sure) return;
+    this.#ahead.push(head.action);
+    if (!this.#working) setImmediate(this.#workAhead);
+    this.#working = true;
   }
 
-  #end(): void {
-    this.#over = true;
+  #leave(action: string): Fetched | undefined {
+    const fetched = this.#here.get(action);
+    if (!fetched) return undefined;
+    this.#here.delete(action);
+    this.#bytes -= fetched.body.length;
+    return fetched;
+  }
+
+  /** One at a time: go's requests come first. */
+  readonly #workAhead = (): void => {
+    let fetched: Fetched | undefined;
+    while (!fetched && this.#ahead.length > 0) fetched = this.#leave(this.#ahead.shift()!);
+    if (fetched) this.#spill(fetched);
+    this.#working = this.#ahead.length > 0;
+    if (this.#working) setImmediate(this.#workAhead);
+  };
+
+  /** @returns whether somebody waited */
+  #settle(action: string, fetched: Fetched | undefined): boolean {
+    const expected = this.#expected.get(action);
+    this.#expected.delete(action);
+    expected?.arrival?.resolve(fetched);
+    return expected?.arrival !== undefined;
+  }
+
+  #decide(): void {
+    this.#decided = true;
     this.#list.resolve();
-    for (const waiter of this.#waiters.values()) waiter.settle(undefined);
-    this.#waiters.clear();
   }
 }

@@ -6,8 +6,13 @@ import type { Figures } from "./figures.ts";
 import type { DiskStore, Stored, Writer } from "./store.ts";
 import type { Uploads } from "./uploads.ts";
 
-/** A look-up goes alone when what it waits for has not come for so long, ms: then the stream is stuck, or far behind. */
-const ALONE_MS = 250;
+/** A look-up goes alone when the stream it waits for has brought nothing for so long, or not this one for longer, ms. */
+const STUCK_MS = 250;
+const LATE_MS = 1_000;
+/** After so many look-ups in a row that no server could answer, go is told of a miss at once, and the answer is awaited behind its back. */
+const HOPELESS = 16;
+/** Look-ups that are awaited so, at most. */
+const MAX_BEHIND = 32;
 
 export interface CacheParts {
   readonly store: DiskStore;
@@ -28,6 +33,10 @@ export class GoCache {
   readonly #parts: CacheParts;
   /** Actions of this build in the order of their first use. */
   readonly used = new Set<string>();
+  /** Put on disk before go has asked for them. */
+  readonly #ahead = new Set<string>();
+  #missed = 0;
+  #behind = 0;
 
   constructor(parts: CacheParts) {
     this.#parts = parts;
@@ -59,21 +68,37 @@ export class GoCache {
   async #find(action: string): Promise<{ stored: Stored; where: "disk" | "bundle" | "server" } | undefined> {
     const { bundle, remote, store } = this.#parts;
     const stored = store.get(this.#name(action));
-    if (stored) return { stored, where: "disk" };
+    if (stored) return { stored, where: this.#ahead.delete(action) ? "bundle" : "disk" };
     if (!remote.present) return undefined;
-    if (!bundle.decided) await Promise.race([bundle.list, after(ALONE_MS)]);
+    if (!bundle.decided) await Promise.race([bundle.list, after(LATE_MS)]);
     const look = bundle.look(action);
     if (look.state === "here") return this.#keep(look.fetched, "bundle");
     if (look.state === "coming") return this.#whicheverIsSooner(action, look.arrival);
-    const fetched = await remote.get(action);
+    if (this.#missed < HOPELESS) return this.#ask(action);
+    if (this.#behind < MAX_BEHIND) {
+      this.#behind++;
+      void this.#ask(action).catch(() => {}).finally(() => this.#behind--);
+    }
+    return undefined;
+  }
+
+  /** Asks servers for what no stream brings. */
+  async #ask(action: string): Promise<{ stored: Stored; where: "server" } | undefined> {
+    const { bundle, remote } = this.#parts;
+    const fetched = bundle.mayAsk ? await bundle.near(remote, action) : await remote.get(action);
+    this.#missed = fetched ? 0 : this.#missed + 1;
     return fetched && this.#keep(fetched, "server");
   }
 
   async #whicheverIsSooner(action: string, arrival: Promise<Fetched | undefined>): Promise<{ stored: Stored; where: "bundle" | "server" } | undefined> {
-    const { remote } = this.#parts;
+    const { bundle, remote } = this.#parts;
     const late = Symbol("late");
-    const first = await Promise.race([arrival, after(ALONE_MS, late)]);
-    if (first !== late) return this.#keepOr(first as Fetched | undefined, "bundle", () => remote.get(action));
+    for (let waited = 0; waited < LATE_MS; waited += STUCK_MS) {
+      const { records } = bundle.received;
+      const first = await Promise.race([arrival, after(STUCK_MS, late)]);
+      if (first !== late) return this.#keepOr(first as Fetched | undefined, "bundle", () => remote.get(action));
+      if (bundle.received.records === records) break;
+    }
     const abort = new AbortController();
     const alone = remote.get(action, abort.signal).catch(() => undefined);
     const fromBundle = arrival.then((fetched) => fetched ?? alone);
@@ -98,8 +123,10 @@ export class GoCache {
   spill(fetched: Fetched): void {
     try {
       this.#store(fetched);
+      this.#ahead.add(fetched.head.action);
+      this.#parts.figures.received(fetched.body.length);
     } catch (error) {
-      this.#parts.log("debug", `the bundle: ${(error as Error).message}`);
+      this.#parts.log("warn", `the bundle: ${(error as Error).message}`);
     }
   }
 

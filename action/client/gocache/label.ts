@@ -36,11 +36,20 @@ function commandOf(command: readonly string[]): string {
   return name === "go" ? (rest.find((word) => /^[a-z]+$/.test(word)) ?? "go") : name || "go";
 }
 
+/** Programs that stand between go and us: npx, a shell, an older Node that starts a newer one. */
+const BETWEEN = /^(?:node|npm|npx|sh|bash|dash|env|stowhouse)(?:\.exe)?$/;
+const MAX_BETWEEN = 8;
+
 /** What the process that started us is; only Linux tells. */
 export function parentWords(parent: number): Pick<Words, "command" | "version"> {
   try {
-    const command = readFileSync(`/proc/${parent}/cmdline`, "utf8").split("\0").filter((word) => word !== "");
-    return { command, version: versionOf(readlinkSync(`/proc/${parent}/exe`)) };
+    let [of, program] = [parent, readlinkSync(`/proc/${parent}/exe`)];
+    for (let i = 0; i < MAX_BETWEEN && BETWEEN.test(path.basename(program)); i++) {
+      of = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${of}/status`, "utf8"))![1]);
+      program = readlinkSync(`/proc/${of}/exe`);
+    }
+    const command = readFileSync(`/proc/${of}/cmdline`, "utf8").split("\0").filter((word) => word !== "");
+    return { command, version: versionOf(program) };
   } catch {
     return { command: [], version: "" };
   }

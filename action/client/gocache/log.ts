@@ -12,7 +12,7 @@ export class Log {
   /** @param file empty: standard error */
   constructor(level: string, file: string) {
     this.#least = Math.max(LEVELS.indexOf(level as Level), 0);
-    this.#fd = file === "" ? 2 : openSync(file, "a");
+    this.#fd = file === "" ? 2 : opened(file);
   }
 
   /** The same again is said once. */
@@ -29,5 +29,15 @@ export class Log {
     } catch {
       // Nobody listens.
     }
+  }
+}
+
+/** A file that can't be written is no reason to end a build. */
+function opened(file: string): number {
+  try {
+    return openSync(file, "a");
+  } catch (error) {
+    writeSync(2, `stowhouse: the log goes to standard error: ${(error as Error).message}\n`);
+    return 2;
   }
 }

@@ -32,7 +32,7 @@ export class Trace {
   #first = true;
 
   constructor(file: string) {
-    this.#fd = file === "" ? undefined : openSync(file, "w");
+    this.#fd = file === "" ? undefined : opened(file);
     this.#write("[");
   }
 
@@ -51,5 +51,14 @@ export class Trace {
 
   #write(text: string): void {
     if (this.#fd !== undefined) writeSync(this.#fd, text);
+  }
+}
+
+/** Undefined when it can't be written, which is no reason to end a build. */
+function opened(file: string): number | undefined {
+  try {
+    return openSync(file, "w");
+  } catch {
+    return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import {
-  BUNDLE, BUNDLE_HEAD_BYTES, COMPRESSION_HEADER, entryPath, formatIds, GET_MANY, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_BUNDLED, OUTPUT_HEADER, parseBundleHead, parseIds, PUT_MANY,
+  BUNDLE, BUNDLE_HEAD_BYTES, COMPRESSION_HEADER, entryPath, formatIds, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_BUNDLED, OUTPUT_HEADER, parseBundleHead, parseIds, PUT_MANY,
   RecordParser, SIZE_HEADER, WireError, type Head, type Received,
 } from "../../../server/protocols/go/wire.ts";
 import type { Answer } from "../exchange.ts";
@@ -25,6 +25,8 @@ export class Remote {
   readonly #put: Patience;
   readonly #query: string;
   readonly #onProblem: (message: string) => void;
+  /** Servers that have refused this credential's writes. */
+  readonly #closed = new Set<Server>();
 
   /** @param prefix keeps this tool's entries apart from others' */
   constructor(servers: Servers, prefix: string, patience: { get: Patience; put: Patience }, onProblem: (message: string) => void) {
@@ -40,6 +42,11 @@ export class Remote {
     return this.#servers.all.length > 0;
   }
 
+  /** Whether any server may still take something. */
+  get writable(): boolean {
+    return this.#servers.all.some((server) => !this.#closed.has(server));
+  }
+
   /** One output; undefined when no server has it. */
   async get(action: string, signal?: AbortSignal): Promise<Fetched | undefined> {
     return this.#first(async (server) => {
@@ -51,26 +58,15 @@ export class Remote {
     }, signal);
   }
 
-  /** Several outputs in one exchange. */
-  async getMany(actions: readonly string[]): Promise<Fetched[] | undefined> {
-    return this.#first(async (server) => {
-      const answer = await server.request(this.#path(GET_MANY), { method: "POST", upload: bytes(formatIds(actions)), patience: this.#get });
-      if (!ok(answer)) return undefined;
-      const parser = new RecordParser(MAX_BUNDLED);
-      const found: Received[] = [];
-      for await (const chunk of answer.body) found.push(...parser.push(chunk));
-      return found;
-    });
-  }
-
   /**
-   * What the last build used, as it arrives. @param have actions this machine has already
-   * @param onList all actions of the bundle, before the first record @returns false when there is none
+   * What the last build under a label used, or an action and what was stored next to it, as it arrives. @param have actions
+   * this machine has already @param onList all actions that come, before the first of them @returns false when there is none
    */
-  async bundle(label: string, have: readonly string[], onList: (actions: string[]) => void, onRecord: (received: Received) => void, signal: AbortSignal): Promise<boolean> {
+  async bundle(of: { label: string } | { near: string }, have: readonly string[], onList: (actions: string[]) => void, onRecord: (received: Received) => void, signal: AbortSignal): Promise<boolean> {
+    const query = "near" in of ? `near=${of.near}` : `label=${encodeURIComponent(of.label)}`;
     const upload = bytes(Buffer.from(have.map((action) => action.slice(0, 2 * HAVE_BYTES)).join(""), "hex"));
     const found = await this.#first(async (server) => {
-      const answer = await server.request(this.#path(BUNDLE, `label=${encodeURIComponent(label)}`), { method: "POST", upload, patience: this.#get, signal });
+      const answer = await server.request(this.#path(BUNDLE, query), { method: "POST", upload, patience: this.#get, signal });
       if (!ok(answer)) return undefined;
       await readBundle(answer, onList, onRecord);
       return true;
@@ -102,11 +98,13 @@ export class Remote {
 
   async #sent(send: (server: Server) => Promise<Answer>): Promise<boolean> {
     const sent = await this.#first(async (server) => {
+      if (this.#closed.has(server)) return undefined;
       const answer = await send(server);
       if (answer.status >= 200 && answer.status < 300) {
         answer.discard();
         return true;
       }
+      if (answer.status === 401 || answer.status === 403) this.#closed.add(server);
       throw new Error(`${answer.status} ${(await answer.text(4096).catch(() => "")).slice(0, 200)}`.trim());
     });
     return sent ?? false;

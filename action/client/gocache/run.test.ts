@@ -71,6 +71,12 @@ class Go {
   }
 }
 
+/** How many requests the server has had so far. */
+async function requests(): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  return [...text.matchAll(/^stowhouse_requests_total\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 const start = (key: string, ...args: string[]) => new Go(["--dir", root, "--server", server.url, "--token", key, ...args]);
 const BODIES: readonly (readonly [string, Buffer])[] = [["empty", Buffer.alloc(0)], ["small", Buffer.from("hello")], ["text", Buffer.from("go ".repeat(100_000))], ["large", bytesOf("large output", 3_000_000)]];
 
@@ -107,6 +113,38 @@ describe("a build", () => {
     const go = start(server.read, "--no-bundle");
     await expectAll(go, "single");
     await go.close();
+  });
+
+  it("gets what another build has stored in few exchanges, although no bundle lists it", async () => {
+    const first = start(server.write, "--label", "neighbours");
+    for (let i = 0; i < 100; i++) await first.put(`neighbour ${i}`, Buffer.from(`output ${i}`));
+    await first.close();
+    rmSync(root, { recursive: true });
+    const before = await requests();
+    expect(before).toBeGreaterThan(0);
+    const go = start(server.read, "--label", "none of theirs");
+    for (let i = 0; i < 100; i++) expect(readFileSync((await go.get(`neighbour ${i}`)).DiskPath!, "utf8")).toBe(`output ${i}`);
+    await go.close();
+    expect((await requests()) - before).toBeLessThan(10);
+  });
+
+  it("waits for no server that has had nothing for long", async () => {
+    const slow = createServer((request, response) => {
+      request.resume();
+      setTimeout(() => response.writeHead(404).end(), 40);
+    });
+    await once(slow.listen(0, "127.0.0.1"), "listening");
+    const go = new Go(["--dir", root, "--server", `http://127.0.0.1:${(slow.address() as AddressInfo).port}`]);
+    const took: number[] = [];
+    for (let i = 0; i < 100; i++) {
+      const began = performance.now();
+      expect(await go.get(`cold ${i}`)).toMatchObject({ Miss: true });
+      took.push(performance.now() - began);
+    }
+    expect(took.filter((ms) => ms >= 35).length).toBeLessThan(30);
+    await go.close();
+    slow.closeAllConnections();
+    slow.close();
   });
 
   it("gets it from disk the second time, without a server", async () => {

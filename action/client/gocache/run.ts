@@ -6,14 +6,14 @@ import { Servers } from "../servers.ts";
 import { Bundle } from "./bundle.ts";
 import { GoCache } from "./cache.ts";
 import { Figures } from "./figures.ts";
-import { fillIn, parentWords } from "./label.ts";
+import { DEFAULT_LABEL, fillIn, parentWords, type Words } from "./label.ts";
 import { Log } from "./log.ts";
 import { exposition, push } from "./metrics.ts";
 import { startProfiles, Trace } from "./profiles.ts";
 import { formatResponse, RequestParser, type Request, type Response, type Sink } from "./protocol.ts";
 import { readRecent, writeRecent } from "./recent.ts";
 import { Remote } from "./remote.ts";
-import { defaultDirectory, help, readSettings, SettingsError, type Settings } from "./settings.ts";
+import { defaultDirectory, help, readSettings, type Settings } from "./settings.ts";
 import { DiskStore } from "./store.ts";
 import { summary } from "./summary.ts";
 import { trim } from "./trim.ts";
@@ -37,16 +37,8 @@ export async function run(around: Surroundings): Promise<number> {
     around.stdout.write(help());
     return 0;
   }
-  let settings: Settings;
-  try {
-    settings = readSettings(around.args, around.env);
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    // A typo must not cost the build: it goes on with what can be used, and says so.
-    new Log("warn", "").always(`${error.message}; all settings are ignored. See stowhouse gocacheprog --help.`);
-    settings = readSettings([], {});
-  }
-  return new Helper(settings, around).run();
+  const { settings, problems } = readSettings(around.args, around.env);
+  return new Helper(settings, problems, around).run();
 }
 
 class Helper {
@@ -64,16 +56,17 @@ class Helper {
   readonly #open = new Set<Promise<void>>();
   #finished: Promise<void> | undefined;
 
-  constructor(settings: Settings, around: Surroundings) {
+  constructor(settings: Settings, problems: readonly string[], around: Surroundings) {
     this.#settings = settings;
     this.#around = around;
     this.#log = new Log(settings.logLevel, settings.logFile);
+    for (const problem of problems) this.#log.say("warn", `${problem}; the default is used. See stowhouse gocacheprog --help`);
     this.#trace = new Trace(settings.trace);
     const { args: _, env, parent } = around;
     const words = { env, platform: process.platform, arch: process.arch, ...parentWords(parent) };
     this.#store = openStore(settings.directory || defaultDirectory(env), this.#log);
-    this.#label = fillIn(settings.label, words);
-    const prefix = fillIn(settings.prefix, words);
+    this.#label = this.#filled(settings.label, DEFAULT_LABEL, words);
+    const prefix = this.#filled(settings.prefix, "", words);
     const servers = settings.server.split(",").map((url) => url.trim()).filter((url) => url !== "")
       .map((url, priority) => ({ url, priority, enabled: true, token: settings.token || undefined }));
     const patience = { connect: Math.min(CONNECT_MS, settings.getTimeout), answer: settings.getTimeout, stall: settings.getTimeout };
@@ -87,6 +80,15 @@ class Helper {
       log: (level, message) => this.#log.say(level, message),
     });
     if (bundled) void this.#prefetch();
+  }
+
+  #filled(template: string, standard: string, words: Words): string {
+    try {
+      return fillIn(template, words);
+    } catch (error) {
+      this.#log.say("warn", `${(error as Error).message}; the default is used`);
+      return fillIn(standard, words);
+    }
   }
 
   async #prefetch(): Promise<void> {
@@ -104,7 +106,7 @@ class Helper {
     const parser = new RequestParser((request) => this.#handle(request));
     for await (const chunk of stdin as AsyncIterable<Buffer>) parser.push(chunk);
     await this.#finish();
-    await profiles.stop();
+    await profiles.stop().catch((error: Error) => this.#log.say("warn", `a profile could not be written: ${error.message}`));
     this.#trace.close();
     return 0;
   }
@@ -158,7 +160,8 @@ class Helper {
     } catch (error) {
       this.#log.say("debug", `the disk store could not be trimmed: ${(error as Error).message}`);
     }
-    const text = summary(this.#figures, this.#uploads?.figures, this.#bundle.received);
+    const { user, system } = process.cpuUsage();
+    const text = summary(this.#figures, this.#uploads?.figures, this.#bundle.received, user + system);
     if (stats) this.#log.always(text);
     else this.#log.say("info", text);
     await this.#push();

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { fillIn, type Words } from "./label.ts";
 import { help, readSettings, SPECS } from "./settings.ts";
@@ -5,12 +6,12 @@ import { help, readSettings, SPECS } from "./settings.ts";
 describe("settings", () => {
   it("are flags before variables before defaults, our own variables before cacheprog's", () => {
     const env = { STOWHOUSE_GO_DRAIN: "3s", CACHEPROG_MAX_BACKGROUND_WAIT: "9s", CACHEPROG_REMOTE_GET_TIMEOUT: "700ms", CACHEPROG_DISABLE_PUT: "true" };
-    expect(readSettings(["--uploads", "7"], env)).toMatchObject({ drain: 3000, getTimeout: 700, disablePut: true, uploads: 7, maxSize: 10 * 2 ** 30, readOnly: false });
-    expect(readSettings(["--drain=1m"], env)).toMatchObject({ drain: 60_000 });
+    expect(readSettings(["--uploads", "7"], env).settings).toMatchObject({ drain: 3000, getTimeout: 700, disablePut: true, uploads: 7, maxSize: 10 * 2 ** 30, readOnly: false });
+    expect(readSettings(["--drain=1m"], env).settings).toMatchObject({ drain: 60_000 });
   });
 
   it("take pairs in both of cacheprog's forms", () => {
-    expect(readSettings([], { CACHEPROG_METRICS_PUSH_EXTRA_LABELS: "a=b, c=d", CACHEPROG_METRICS_PUSH_EXTRA_HEADERS: "Authorization:Bearer x=y" })).toMatchObject({
+    expect(readSettings([], { CACHEPROG_METRICS_PUSH_EXTRA_LABELS: "a=b, c=d", CACHEPROG_METRICS_PUSH_EXTRA_HEADERS: "Authorization:Bearer x=y" }).settings).toMatchObject({
       pushLabels: { a: "b", c: "d" }, pushHeaders: { Authorization: "Bearer x=y" },
     });
   });
@@ -20,8 +21,17 @@ describe("settings", () => {
     [[], { STOWHOUSE_GO_MAX_SIZE: "much" }, "STOWHOUSE_GO_MAX_SIZE"],
     [["--unknown"], {}, "--unknown"],
     [["--uploads", "0"], {}, "--uploads"],
-  ])("that are wrong are named: %j %j", (args, env, name) => {
-    expect(() => readSettings(args, env)).toThrow(name);
+    [["word"], {}, "word"],
+  ])("that are wrong are named, and the others hold: %j %j", (args, env, name) => {
+    const { settings, problems } = readSettings([...args, "--dir", "/store"], { ...env, STOWHOUSE_SERVER: "http://cache" });
+    expect(problems).toEqual([expect.stringContaining(name)]);
+    expect(settings).toMatchObject({ directory: "/store", server: "http://cache", drain: 10_000, uploads: 4 });
+  });
+
+  it("are in README.md as they are here", () => {
+    const readme = readFileSync(new URL("README.md", import.meta.url), "utf8");
+    const rows = Object.values(SPECS).map(({ flag, env, kind, default: standard, help }) => `| \`--${flag}\` | ${env.map((name) => `\`${name}\``).join(", ")} | ${kind === "flag" || standard === "" ? "" : `\`${standard}\``} | ${help} |\n`);
+    expect(readme).toContain(rows.join(""));
   });
 
   it("are all in the help", () => {

@@ -61,33 +61,36 @@ export const SPECS = {
 
 export type Settings = { readonly [Name in keyof typeof SPECS]: Values[(typeof SPECS)[Name]["kind"]] };
 
-export class SettingsError extends Error {}
+export interface Read {
+  readonly settings: Settings;
+  /** What was wrong with flags and variables; in their place stand the defaults. */
+  readonly problems: readonly string[];
+}
 
-/** Flags before variables before defaults. @throws SettingsError naming the flag or the variable */
-export function readSettings(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
-  const given = parseFlags(args);
-  const settings = Object.entries(SPECS).map(([name, of]) => {
+/** Flags before variables before defaults. A typo must not cost a build, so it costs only its setting. */
+export function readSettings(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Read {
+  const { given, problems } = parseFlags(args);
+  const settings = Object.entries<Spec>(SPECS).map(([name, of]) => {
+    const standard = PARSERS[of.kind](of.default);
     const variable = of.env.find((one) => env[one] !== undefined && env[one] !== "");
     const flag = given[of.flag];
-    if (flag === undefined && variable === undefined) return [name, parse(of, of.default, name)];
-    return [name, flag === undefined ? parse(of, env[variable!]!, variable!) : parse(of, String(flag), `--${of.flag}`)];
+    if (flag === undefined && variable === undefined) return [name, standard];
+    const [text, where] = flag === undefined ? [env[variable!]!, variable!] : [String(flag), `--${of.flag}`];
+    const value = PARSERS[of.kind](text.trim());
+    if (value === undefined) problems.push(`${where}: expected ${EXPECTED[of.kind]}, found ${JSON.stringify(text)}`);
+    return [name, value ?? standard];
   });
-  return Object.fromEntries(settings) as Settings;
+  return { settings: Object.fromEntries(settings) as Settings, problems };
 }
 
-function parseFlags(args: readonly string[]): Record<string, string | boolean | undefined> {
+function parseFlags(args: readonly string[]): { given: Record<string, unknown>; problems: string[] } {
   const options = Object.fromEntries(Object.values<Spec>(SPECS).map(({ flag, kind }) => [flag, { type: kind === "flag" ? ("boolean" as const) : ("string" as const) }]));
-  try {
-    return parseArgs({ args: [...args], options, allowPositionals: false }).values;
-  } catch (error) {
-    throw new SettingsError((error as Error).message);
-  }
-}
-
-function parse({ kind }: Spec, text: string, where: string): unknown {
-  const value = PARSERS[kind](text.trim());
-  if (value === undefined) throw new SettingsError(`${where}: expected ${EXPECTED[kind]}, found ${JSON.stringify(text)}`);
-  return value;
+  const { values, tokens } = parseArgs({ args: [...args], options, strict: false, tokens: true });
+  const problems = tokens.flatMap((token) => {
+    if (token.kind === "positional") return [`${token.value}: there are only flags`];
+    return token.kind === "option" && !(token.name in options) ? [`${token.rawName}: there is no such flag`] : [];
+  });
+  return { given: values, problems };
 }
 
 const EXPECTED: Record<Spec["kind"], string> = {

@@ -17,7 +17,7 @@ const TOUCH_MS = 3_600_000;
 const LINE = /^v1 ([0-9a-f]{64}) (\d{1,15}) (\d{1,15})\n$/;
 
 /**
- * The disk store, shared by all go commands of a machine: `a/xx/<action>` says which output, `o/xx/<output>` holds it.
+ * The disk store, shared by all go commands of a machine: `a/x/<action>` says which output, `o/x/<output>` holds it.
  * An output appears under its name whole or not at all; an action's line is written after its output is there, and a line
  * that is not whole is a miss. So a process may die at any moment, and many may work at once.
  */
@@ -102,11 +102,11 @@ export class DiskStore {
   }
 
   #path(kind: "a" | "o", id: string): string {
-    return `${this.root}/${kind}/${id.slice(0, 2)}/${id}`;
+    return `${this.root}/${kind}/${id.slice(0, 1)}/${id}`;
   }
 
   #folder(kind: "a" | "o", id: string): void {
-    const folder = `${this.root}/${kind}/${id.slice(0, 2)}`;
+    const folder = `${this.root}/${kind}/${id.slice(0, 1)}`;
     if (this.#made.has(folder)) return;
     mkdirSync(folder, { recursive: true });
     this.#made.add(folder);

@@ -1,8 +1,8 @@
 import type { Figures } from "./figures.ts";
 import type { UploadFigures } from "./uploads.ts";
 
-/** One line for people. */
-export function summary({ gets, puts, receivedBytes, errors, seconds }: Figures, uploads: UploadFigures | undefined, bundle: { records: number; bytes: number }): string {
+/** One line for people. @param cpu of this process, µs */
+export function summary({ gets, puts, receivedBytes, errors, seconds }: Figures, uploads: UploadFigures | undefined, bundle: { records: number; bytes: number }, cpu: number): string {
   const hits = gets.disk.count + gets.bundle.count + gets.server.count;
   const waited = Object.values(gets).reduce((sum, { ms }) => sum + ms, 0) / 1000;
   const parts = [
@@ -13,7 +13,7 @@ export function summary({ gets, puts, receivedBytes, errors, seconds }: Figures,
     ...(uploads ? [`${uploads.sent} uploaded (${megabytes(uploads.bytes)})`] : []),
     ...(uploads && uploads.failed + uploads.undelivered > 0 ? [`${uploads.failed + uploads.undelivered} not uploaded`] : []),
     ...(errors > 0 ? [`${errors} errors`] : []),
-    `${seconds.toFixed(1)} s`,
+    `${seconds.toFixed(1)} s, of which the processor had ${(cpu / 1e6).toFixed(1)}`,
   ];
   return parts.join(", ");
 }

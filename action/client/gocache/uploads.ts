@@ -100,6 +100,8 @@ export class Uploads {
 
   async #prepare({ action, stored }: Item): Promise<void> {
     try {
+      // Compressing for nobody only takes the compiler's time.
+      if (!this.#remote.writable) return void this.figures.failed++;
       if (stored.size > WHOLE) return await this.#send(action, stored);
       const plain = await readFile(stored.path);
       const packed = plain.length < WORTH ? plain : await compress(plain, OPTIONS);

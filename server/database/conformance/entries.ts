@@ -97,6 +97,7 @@ export function entries(get: () => Subject): void {
       expect(keys(second)).toEqual(["k3", "k2", "k1"]);
       expect(keys(await db().read("listEntries", { cache, scopes: ["local:odd"], limit: 10 }))).toEqual(["k5", "k3", "k1"]);
       expect(keys(await db().read("listEntries", { cache, scopes: ["local:odd", "local:even"], version: "b", limit: 10 }))).toEqual(["k6", "k5"]);
+      expect(keys(await db().read("listEntries", { cache, from: second.at(-1)!.id, before: first[1]!.id, limit: 10 }))).toEqual(["k4", "k3", "k2", "k1"]);
       expect(keys(await db().read("listEntries", { cache, prefix: "k1", limit: 10 }))).toEqual(["k1"]);
       expect(await db().read("listEntries", { cache, scopes: [], limit: 10 })).toEqual([]);
       expect(keys(await db().scan("listEntries", { cache, keyspace: "go", limit: 10 }))).toEqual(["other"]);

@@ -280,6 +280,8 @@ export interface EntryQuery {
   scopes?: readonly string[];
   prefix?: string;
   version?: string;
+  /** Only entries with this id or a larger one. */
+  from?: number;
   /** Only entries with a smaller id (from the previous page). */
   before?: number;
   /** Only entries that are alive at this time. */
@@ -293,6 +295,7 @@ export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   const values: Value[] = [q.cache, q.before ?? Number.MAX_SAFE_INTEGER];
   const where = ["e.cache = ?1", "e.id < ?2"];
   const bind = (value: Value) => `?${values.push(value)}`;
+  if (q.from !== undefined) where.push(`e.id >= ${bind(q.from)}`);
   if (q.keyspace !== undefined) where.push(`e.keyspace = ${bind(q.keyspace)}`);
   if (q.version !== undefined) where.push(`e.version = ${bind(q.version)}`);
   if (q.prefix) where.push(`e.key >= ${bind(q.prefix)} AND e.key < ${bind(afterPrefix(q.prefix))}`);

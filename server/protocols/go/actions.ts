@@ -4,12 +4,17 @@ import type { Entry, Keyspace } from "../../core/entry.ts";
 import { errors } from "../../core/errors.ts";
 import type { Grant } from "../../core/grant.ts";
 import { assertOutput, AT_ONCE, verified } from "./outputs.ts";
-import { MAX_BUNDLED, type Output } from "./wire.ts";
+import { MAX_BUNDLED, MAX_SMALL, type Output } from "./wire.ts";
 
 /** What an action put out: key is the action (hex), version the key prefix, body the output as it is stored. */
 export const ACTIONS: Keyspace = { name: "go", maxKeyLength: 64, overwrite: true };
 /** The same by output, for the old two-hop form of go-cacher; in caches that allow anonymous reads alone. */
 export const OUTPUTS: Keyspace = { name: "go-output", maxKeyLength: 64, overwrite: true };
+
+/** Neighbours of an action: so many that were stored before and after it, and bytes of them all. */
+const BEFORE = 64;
+const AFTER = 400;
+const NEAR_BYTES = 16 * 1024 * 1024;
 
 export interface Incoming {
   readonly action: string;
@@ -32,6 +37,21 @@ export class Actions {
 
   get(grant: Grant, action: string, prefix: string): Lookup | Promise<Lookup> {
     return this.#core.catalog.get(grant, ACTIONS, action, prefix);
+  }
+
+  /**
+   * An action, and what was stored next to it: a build that uses one output of another build uses those around it too. They
+   * come from the scope that the action itself comes from; those stored later first, because builds go from leaves to the root.
+   * @throws notFound, readFailure
+   */
+  async near(grant: Grant, action: string, prefix: string): Promise<string[]> {
+    const { entry } = await this.get(grant, action, prefix);
+    if (!entry) throw errors.notFound();
+    const neighbours = await this.#core.catalog.list({ ...grant, read: [entry.scope] }, { keyspace: ACTIONS.name, version: prefix, from: entry.id - BEFORE, before: entry.id + AFTER, limit: BEFORE + AFTER });
+    const [later, earlier] = [neighbours.filter(({ id }) => id > entry.id).toReversed(), neighbours.filter(({ id }) => id < entry.id)];
+    let bytes = 0;
+    const fitting = [...later, ...earlier].filter(({ size }) => size <= MAX_SMALL && (bytes += size) <= NEAR_BYTES);
+    return [action, ...fitting.map(({ key }) => key)];
   }
 
   /**

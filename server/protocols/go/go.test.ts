@@ -162,6 +162,23 @@ describe("our helper's wire", () => {
     expect(bundle(await bytes(await post("/go/v1/bundle?label=have", server.read, have))).actions).toEqual([action("theirs")]);
   });
 
+  it("gives an action together with what was stored next to it in the same scope, later ones first", async () => {
+    const pull = await server.key({ permission: "write", scope: "pull:near", reads: ["pull:near", "local:main"] });
+    await stored(["n1"], server.write);
+    await stored(["of a pull request"], pull);
+    await stored(["n2"], server.write);
+    await stored(["n3"], server.write);
+    const near = async (key: string, name: string, have = Buffer.alloc(0)) => bundle(await bytes(await post(`/go/v1/bundle?near=${action(name)}`, key, have)));
+    const { actions, records: sent } = await near(server.read, "n2");
+    expect(actions.slice(0, 3)).toEqual(["n2", "n3", "n1"].map(action));
+    expect(actions).not.toContain(action("of a pull request"));
+    expect(sent.every(({ head }) => head.found)).toBe(true);
+    expect((await near(server.read, "n2", Buffer.from(action("n3"), "hex").subarray(0, HAVE_BYTES))).actions.slice(0, 2)).toEqual(["n2", "n1"].map(action));
+    expect((await near(pull, "of a pull request")).actions).toEqual([action("of a pull request")]);
+    for (const name of ["never", "of a pull request"]) expect((await post(`/go/v1/bundle?near=${action(name)}`, server.read, Buffer.alloc(0))).status).toBe(404);
+    expect((await post("/go/v1/bundle?near=x", server.read, Buffer.alloc(0))).status).toBe(404);
+  });
+
   it("has no bundle before the first build", async () => {
     expect((await post("/go/v1/bundle?label=unheard-of", server.read, Buffer.alloc(0))).status).toBe(404);
   });

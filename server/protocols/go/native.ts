@@ -3,7 +3,7 @@ import { errors, StowError } from "../../core/errors.ts";
 import type { OperationKind } from "../../http/context.ts";
 import type { ProtocolContext } from "../protocol.ts";
 import { ACTIONS, type Actions } from "./actions.ts";
-import { prefixOf, type Named } from "./cacheprog.ts";
+import { idOf, prefixOf, type Named } from "./cacheprog.ts";
 import { Manifests, MANIFESTS, merged } from "./manifests.ts";
 import { RecordSender } from "./records.ts";
 import { BUNDLE, formatBundleHead, GET_MANY, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_IDS, MAX_LABEL, MAX_PUT_MANY, MAX_SMALL, parseIds, PUT_MANY, RecordParser, WireError, type Received } from "./wire.ts";
@@ -19,11 +19,13 @@ export function registerNative(app: FastifyInstance, { auth, core, receive, send
 
   app.post(BUNDLE, labels("bundle", "get", ACTIONS.name), async (request, reply) => {
     const grant = auth.grant(request);
-    const [label, prefix] = [labelOf(request), prefixOf(request as Named)];
+    const prefix = prefixOf(request as Named);
+    const { near } = request.query as { near?: unknown };
+    const label = near === undefined ? labelOf(request) : "";
     const have = haveOf(await receive.buffer(request, MAX_IDS * HAVE_BYTES));
-    const listed = await manifests.read(grant, label);
+    const listed = near === undefined ? (await manifests.read(grant, label)).map(({ action }) => action) : await actions.near(grant, idOf(String(near)), prefix);
     if (listed.length === 0) throw errors.notFound();
-    const wanted = listed.map(({ action }) => action).filter((action) => !have.has(action.slice(0, 2 * HAVE_BYTES)));
+    const wanted = listed.filter((action) => action === near || !have.has(action.slice(0, 2 * HAVE_BYTES)));
     return send.produced(request, reply, OCTETS, async (push) => {
       await push(formatBundleHead(wanted));
       await records.send(wanted, grant, prefix, push);
