@@ -155,10 +155,15 @@ describe("a server on a volume", () => {
       const now = await get("PersistentVolumeClaim", namespace, "cache");
       return now?.["spec"].resources.requests.storage === "8Gi" ? now : undefined;
     });
-    // The rig's volumes have 10Gi from the start, so their claims are never short; with a driver that is still at work:
-    await patch("PersistentVolumeClaim", namespace, "cache", { status: { capacity: { storage: "5Gi" } } }, "/status");
+    // The rig's volumes have 10Gi from the start, so the test plays a driver that is still at work. The volume comes first:
+    // a kubelet that sees a claim with less than its volume says at once that it has grown.
+    const says = async (storage: string) => {
+      await patch("PersistentVolume", undefined, claim["spec"].volumeName, { spec: { capacity: { storage } } });
+      await patch("PersistentVolumeClaim", namespace, "cache", { status: { capacity: { storage } } }, "/status");
+    };
+    await says("5Gi");
     await reaches("CacheServer", namespace, "cache", "StorageReady", "False", 60, "ResizePending");
-    await patch("PersistentVolumeClaim", namespace, "cache", { status: { capacity: { storage: "8Gi" } } }, "/status");
+    await says("8Gi");
     await reaches("CacheServer", namespace, "cache", "StorageReady", "True", 60);
     expect((await get("PersistentVolumeClaim", namespace, "cache"))!.metadata["uid"]).toBe(claim.metadata["uid"]);
   });
