@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+import type { AddressInfo } from "node:net";
 import { zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startApp, type TestApp } from "../../../test/fixtures/app.ts";
@@ -18,7 +20,7 @@ const builder = new SecretKey("builder-1", Buffer.alloc(32, 5));
 
 beforeAll(async () => {
   app = await startApp({
-    caches: { default: { anonymousRead: true }, other: {} },
+    caches: { default: { anonymousRead: true }, other: {}, tight: { quota: "1MiB", untrustedShare: "30%" } },
     protocols: { nix: { caches: { default: { trustedKeys: [builder.public.text] } } } },
   }, [nix]);
   const url = `${await app.listen()}/nix/default`;
@@ -189,12 +191,31 @@ describe("a writer of main's scope who is not trusted", () => {
   });
 });
 
+describe("a pull request that fills the cache", () => {
+  it("costs main nothing, not even what it had sent first, and loses paths together with their NARs", async () => {
+    const token = (options: object) => nixKey(app, { permission: "write", caches: ["tight"], ...options });
+    const url = `http://127.0.0.1:${(app.app.server.address() as AddressInfo).port}/nix/tight`;
+    const [builds, pulls] = [new NixClient(url, await token({})), new NixClient(url, await token({ scope: "team:pull", reads: ["team:pull", "local:main"], trusted: false }))];
+    const paths = Array.from({ length: 6 }, (_, i) => testPath(`fills-${i}`, randomBytes(100_000)));
+    const [shared, first] = [paths[0]!, paths[1]!];
+    expect(await pulls.push(shared)).toBe(204);
+    // The NAR is there already, so main sends its narinfo alone.
+    expect(await builds.status("PUT", `/${shared.hash}.narinfo`, shared.text)).toBe(204);
+    for (const path of paths.slice(1)) expect(await pulls.push(path)).toBe(204);
+    await app.core.maintenance.run();
+    expect([await builds.status("GET", `/${shared.hash}.narinfo`), await builds.status("GET", `/${shared.info.url}`)]).toEqual([200, 200]);
+    for (const method of ["GET", "HEAD"]) expect([await pulls.status(method, `/${first.hash}.narinfo`), await pulls.status(method, `/${first.info.url}`)]).toEqual([404, 404]);
+    expect(await pulls.push(first)).toBe(204);
+    expect([await pulls.status("GET", `/${first.hash}.narinfo`), await pulls.status("GET", `/${first.info.url}`)]).toEqual([200, 200]);
+  });
+});
+
 describe("another cache", () => {
   it("has no NAR that was not sent to it", async () => {
     const path = testPath("possessed");
     await main.push(path);
     const token = await nixKey(app, { permission: "write", caches: ["other"] });
-    const other = new NixClient(`http://127.0.0.1:${(app.app.server.address() as { port: number }).port}/nix/other`, token);
+    const other = new NixClient(`http://127.0.0.1:${(app.app.server.address() as AddressInfo).port}/nix/other`, token);
     expect(await other.status("HEAD", `/${path.info.url}`)).toBe(404);
     expect(await other.status("PUT", `/${path.hash}.narinfo`, path.text)).toBe(400);
     expect(await other.push(path)).toBe(204);
