@@ -111,6 +111,8 @@ function welcome(keys: FirstKeys | undefined, config: Config, url: string): stri
     `    export ACTIONS_RESULTS_URL=${url}/ ACTIONS_CACHE_SERVICE_V2=true ACTIONS_RUNTIME_TOKEN=${write}`,
     `  nip:`,
     `    export NIP_REMOTE_CACHE_URL=${url} NIP_REMOTE_CACHE_API_KEY=${write} NIP_REMOTE_CACHE_ENABLED=true`,
+    `  Go (1.24 or newer):`,
+    `    export GOCACHEPROG="npx stowhouse gocacheprog" STOWHOUSE_SERVER=${url} STOWHOUSE_TOKEN=${write}`,
     `  look around:`,
     `    npx stowhouse stats`,
     "",
