@@ -17,6 +17,8 @@ LABEL org.opencontainers.image.title="Stowhouse" \
       org.opencontainers.image.source="https://github.com/stowhouse/stowhouse" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# Nix's older NARs are compressed with these; without them they are taken unverified.
+RUN apt-get update && apt-get install -y --no-install-recommends bzip2 xz-utils && rm -rf /var/lib/apt/lists/*
 # Nothing but /data is ever written: run it with --read-only.
 RUN install -d -o 10001 -g 10001 /data
 COPY package.json LICENSE /app/
