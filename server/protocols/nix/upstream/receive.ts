@@ -46,7 +46,7 @@ export async function receive(place: Place, transfer: Transfer, signal: AbortSig
         else asked.attempt.left();
         throw error;
       }
-      transfer.complete();
+      await transfer.complete();
       return true;
     } catch (error) {
       if (!(error instanceof UpstreamFailure) || (error.kind !== "broken" && error.kind !== "timeout") || signal.aborted) throw error;

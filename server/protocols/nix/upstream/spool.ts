@@ -30,6 +30,16 @@ export class SpoolSpace {
   }
 }
 
+/** What came last is read from RAM: who keeps up with the upstream costs no reads. Bytes. */
+const RECENT_BYTES = 256 * 1024;
+/** What came and is not written yet, at most, bytes. */
+const UNWRITTEN_BYTES = 512 * 1024;
+
+interface Piece {
+  readonly at: number;
+  readonly bytes: Buffer;
+}
+
 /**
  * A body on its way: written at its end, read anywhere before that at the same time. Its file has no name from the first
  * moment on, so nothing is left of it when the process dies.
@@ -39,6 +49,11 @@ export class Spool {
   readonly #file: FileHandle;
   #taken: number;
   #length = 0;
+  #written = 0;
+  /** The last bytes, without a gap up to the end; all that is not written yet is among them. */
+  #recent: Piece[] = [];
+  #writing: Promise<void> | undefined;
+  #failure: unknown;
 
   private constructor(space: SpoolSpace, file: FileHandle, taken: number) {
     this.#space = space;
@@ -61,30 +76,65 @@ export class Spool {
     }
   }
 
-  /** Bytes written. */
+  /** Bytes that can be read. */
   get length(): number {
     return this.#length;
   }
 
-  /** One after the other. @throws upstreamBusy, and the system's errors */
-  async append(chunk: Buffer): Promise<void> {
-    const more = this.#length + chunk.length - this.#taken;
+  /** Takes the next bytes, which nobody may change any more. @throws upstreamBusy, and the system's errors of this or an earlier write */
+  async append(bytes: Buffer): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const more = this.#length + bytes.length - this.#taken;
     if (more > 0) {
       this.#space.take(more);
       this.#taken += more;
     }
-    for (let at = 0; at < chunk.length; ) {
-      const { bytesWritten } = await this.#file.write(chunk, at, chunk.length - at, this.#length + at);
-      if (bytesWritten === 0) throw Object.assign(new Error("the filesystem took no bytes"), { code: "EIO" });
-      at += bytesWritten;
-    }
-    this.#length += chunk.length;
+    this.#recent.push({ at: this.#length, bytes });
+    this.#length += bytes.length;
+    this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
+    if (this.#length - this.#written > UNWRITTEN_BYTES) await this.flush();
   }
 
-  /** Hands [start, end) of what is written to `push`, in `buffer`, which is the caller's again when it resolves. */
+  /** Resolves when everything is written. @throws the system's errors */
+  async flush(): Promise<void> {
+    await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Never rejects; what fails, all later calls throw. */
+  async #write(): Promise<void> {
+    try {
+      while (this.#written < this.#length && this.#failure === undefined) {
+        const batch = Buffer.concat(this.#recent.filter(({ at }) => at >= this.#written).map(({ bytes }) => bytes));
+        for (let at = 0; at < batch.length; ) {
+          const { bytesWritten } = await this.#file.write(batch, at, batch.length - at, this.#written + at);
+          if (bytesWritten === 0) throw Object.assign(new Error("the filesystem took no bytes"), { code: "EIO" });
+          at += bytesWritten;
+        }
+        this.#written += batch.length;
+        while (this.#recent.length > 1 && this.#recent[1]!.at <= Math.min(this.#written, this.#length - RECENT_BYTES)) this.#recent.shift();
+      }
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+
+  /**
+   * Hands [start, end) of what came to `push`. A chunk is valid until its push has settled.
+   * @param buffer for what has to be read again; the caller's again when it resolves
+   */
   async read(start: number, end: number, buffer: Buffer, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
     for (let at = start; at < end; ) {
-      const wanted = Math.min(buffer.length, end - at);
+      const recent = this.#recent;
+      const first = recent[0]?.at ?? this.#length;
+      if (at >= first) {
+        const piece = recent.findLast((one) => one.at <= at)!;
+        const chunk = piece.bytes.subarray(at - piece.at, Math.min(piece.bytes.length, end - piece.at));
+        await push(chunk);
+        at += chunk.length;
+        continue;
+      }
+      const wanted = Math.min(buffer.length, Math.min(end, first) - at);
       for (let filled = 0; filled < wanted; ) {
         const { bytesRead } = await this.#file.read(buffer, filled, wanted - filled, at + filled);
         if (bytesRead === 0) throw new Error("the spool is shorter than what was written to it");
@@ -95,14 +145,20 @@ export class Spool {
     }
   }
 
-  /** Starts over. */
+  /** Starts over. @throws the system's errors */
   async clear(): Promise<void> {
+    await this.flush();
     this.#length = 0;
+    this.#written = 0;
+    this.#recent = [];
     await this.#file.truncate(0);
   }
 
   /** Once, when nobody reads any more. */
   async close(): Promise<void> {
+    this.#failure ??= new Error("the spool is closed");
+    await this.#writing;
+    this.#recent = [];
     this.#space.giveBack(this.#taken);
     this.#taken = 0;
     await this.#file.close();

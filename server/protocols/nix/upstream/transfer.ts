@@ -107,8 +107,9 @@ export class Transfer {
     this.#wake();
   }
 
-  /** The whole is there: lets the readers have the rest. @throws Spoiled when it is not what it should be */
-  complete(): void {
+  /** The whole is there: lets the readers have the rest. @throws Spoiled when it is not what it should be; the system's errors */
+  async complete(): Promise<void> {
+    await this.#spool.flush();
     if (this.#size !== undefined && this.received !== this.#size) throw new Spoiled(`${this.received} bytes came instead of ${this.#size}`);
     const digest = this.#hash.digest("hex");
     const { digest: wanted } = this.#expected;
@@ -158,7 +159,13 @@ export class Transfer {
   async *chunks(): AsyncGenerator<Buffer> {
     for (let at = 0; at < this.received; ) {
       const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, this.received - at));
-      await this.#spool.read(at, at + chunk.length, chunk, () => undefined);
+      let filled = 0;
+      await this.#spool.read(at, at + chunk.length, chunk, (piece) => {
+        // What was read lies there already; what came last is copied.
+        if (piece.buffer !== chunk.buffer) piece.copy(chunk, filled);
+        filled += piece.length;
+        return undefined;
+      });
       at += chunk.length;
       yield chunk;
     }
