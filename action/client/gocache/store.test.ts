@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -51,10 +51,28 @@ describe("the disk store", () => {
     expect(store.get(id("a"))).toBeUndefined();
   });
 
-  it("misses an action's line that is not whole", () => {
+  it("misses an action whose line is not whole, and takes what follows", () => {
     add("a", "hello");
-    writeFileSync(path.join(root, "a", id("a").slice(0, 1), id("a")), "v1 abc");
-    expect(store.get(id("a"))).toBeUndefined();
+    add("b", "world");
+    const file = path.join(root, "actions");
+    writeFileSync(file, readFileSync(file, "latin1").replace(id("hello"), "\0\0"));
+    const next = new DiskStore(root, 0);
+    expect([next.get(id("a")), next.get(id("b"))?.size]).toEqual([undefined, 5]);
+    truncateSync(file, statSync(file).size - 3);
+    const cut = new DiskStore(root, 0);
+    cut.add(id("c"), id("c's"), Buffer.from("c's"), 1000);
+    cut.add(id("d"), id("d's"), Buffer.from("d's"), 1000);
+    expect(new DiskStore(root, 0).get(id("d"))?.size).toBe(3);
+  });
+
+  it("sees what another process stores while it runs, after the list was tidied up too", () => {
+    const other = new DiskStore(root, 0);
+    add("a", "hello");
+    expect(other.get(id("a"))?.size).toBe(5);
+    trim(root, { maxSize: 1e9, maxAge: 1e9 });
+    const third = new DiskStore(root, 0);
+    third.add(id("b"), id("world!"), Buffer.from("world!"), 1000);
+    expect([other.get(id("b"))?.size, other.get(id("a"))?.size]).toEqual([6, 5]);
   });
 
   it("hashes what was written before the machine came up, and drops what a power cut has changed", () => {

@@ -1,6 +1,7 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync, writeSync, type Stats } from "node:fs";
 import path from "node:path";
+import { Lines } from "./lines.ts";
 
 /** An action's output on this machine. */
 export interface Stored {
@@ -14,16 +15,16 @@ export interface Stored {
 
 /** Files are touched when used, but not more often than this, ms: their times say what was not used for long. */
 const TOUCH_MS = 3_600_000;
-const LINE = /^v1 ([0-9a-f]{64}) (\d{1,15}) (\d{1,15})\n$/;
 
 /**
- * The disk store, shared by all go commands of a machine: `a/x/<action>` says which output, `o/x/<output>` holds it.
+ * The disk store, shared by all go commands of a machine: the file `actions` says which output an action has, `o/x/<output>` holds it.
  * An output appears under its name whole or not at all; an action's line is written after its output is there, and a line
  * that is not whole is a miss. So a process may die at any moment, and many may work at once.
  */
 export class DiskStore {
   readonly root: string;
   readonly #booted: number;
+  readonly #lines: Lines;
   readonly #made = new Set<string>();
   #serial = 0;
 
@@ -31,27 +32,18 @@ export class DiskStore {
   constructor(root: string, booted: number) {
     this.root = path.resolve(root);
     this.#booted = booted;
-    for (const folder of ["a", "o", "tmp"]) mkdirSync(path.join(this.root, folder), { recursive: true });
+    for (const folder of ["o", "tmp"]) mkdirSync(path.join(this.root, folder), { recursive: true });
+    this.#lines = new Lines(this.root);
   }
 
   get(action: string): Stored | undefined {
-    const line = this.#read(action);
+    const line = this.#lines.get(action);
     if (!line) return undefined;
-    const [, output, size, time] = line;
-    const file = this.#path("o", output!);
-    const stored = { output: output!, size: Number(size), time: Number(time), path: file };
-    return this.#usable(stored, this.#path("a", action)) ? stored : undefined;
+    const stored = { ...line, path: this.#path(line.output) };
+    return this.#usable(stored) ? stored : undefined;
   }
 
-  #read(action: string): RegExpExecArray | undefined {
-    try {
-      return LINE.exec(readFileSync(this.#path("a", action), "latin1")) ?? undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  #usable({ output, size, path: file }: Stored, line: string): boolean {
+  #usable({ output, size, path: file }: Stored): boolean {
     let about: Stats;
     try {
       about = statSync(file);
@@ -61,7 +53,7 @@ export class DiskStore {
         return false;
       }
       const now = Date.now();
-      if (now - about.mtimeMs > TOUCH_MS) for (const touched of [line, file]) utimesSync(touched, now / 1000, now / 1000);
+      if (now - about.mtimeMs > TOUCH_MS) utimesSync(file, now / 1000, now / 1000);
       return true;
     } catch {
       return false;
@@ -75,7 +67,7 @@ export class DiskStore {
 
   /** Stores an output that is known to be what it is said to be. @throws what the file system says */
   add(action: string, output: string, bytes: Buffer, time: number): Stored {
-    const file = this.#path("o", output);
+    const file = this.#path(output);
     // Another action may have the same output.
     if (statSync(file, { throwIfNoEntry: false })?.size !== bytes.length) {
       const temporary = path.join(this.root, "tmp", `${process.pid}-${this.#serial++}`);
@@ -87,29 +79,23 @@ export class DiskStore {
 
   #adopt(temporary: string, action: string, output: string, size: number): Stored {
     this.#place(temporary, output);
-    return this.#name(action, { output, size, time: Date.now(), path: this.#path("o", output) });
+    return this.#name(action, { output, size, time: Date.now(), path: this.#path(output) });
   }
 
   #place(temporary: string, output: string): void {
-    this.#folder("o", output);
-    renameSync(temporary, this.#path("o", output));
+    const folder = path.dirname(this.#path(output));
+    if (!this.#made.has(folder)) mkdirSync(folder, { recursive: true });
+    this.#made.add(folder);
+    renameSync(temporary, this.#path(output));
   }
 
   #name(action: string, stored: Stored): Stored {
-    this.#folder("a", action);
-    writeFileSync(this.#path("a", action), `v1 ${stored.output} ${stored.size} ${stored.time}\n`);
+    this.#lines.add(action, stored);
     return stored;
   }
 
-  #path(kind: "a" | "o", id: string): string {
-    return `${this.root}/${kind}/${id.slice(0, 1)}/${id}`;
-  }
-
-  #folder(kind: "a" | "o", id: string): void {
-    const folder = `${this.root}/${kind}/${id.slice(0, 1)}`;
-    if (this.#made.has(folder)) return;
-    mkdirSync(folder, { recursive: true });
-    this.#made.add(folder);
+  #path(output: string): string {
+    return `${this.root}/o/${output.slice(0, 1)}/${output}`;
   }
 }
 

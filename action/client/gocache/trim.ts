@@ -1,5 +1,6 @@
 import { readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { tidyLines } from "./lines.ts";
 
 /** A store is looked through at most so often, ms. */
 const EVERY_MS = 3_600_000;
@@ -30,19 +31,21 @@ export function trim(root: string, bounds: { maxSize: number; maxAge: number }, 
     done.bytes += size;
   };
   for (const file of list(path.join(root, "tmp"))) if (now - file.used > ABANDONED_MS) remove(file);
-  for (const file of listDeep(path.join(root, "a"))) if (now - file.used > bounds.maxAge) remove(file);
   const kept: Aged[] = [];
   for (const file of listDeep(path.join(root, "o"))) {
     if (now - file.used > bounds.maxAge) remove(file);
     else kept.push(file);
   }
   let total = kept.reduce((sum, { size }) => sum + size, 0);
-  if (total <= bounds.maxSize) return done;
+  const low = total <= bounds.maxSize ? total : bounds.maxSize * LOW_WATER;
+  const left = new Set(kept);
   for (const file of kept.toSorted((a, b) => a.used - b.used)) {
-    if (total <= bounds.maxSize * LOW_WATER || now - file.used < EVERY_MS) break;
+    if (total <= low || now - file.used < EVERY_MS) break;
     remove(file);
+    left.delete(file);
     total -= file.size;
   }
+  tidyLines(root, new Set(Array.from(left, ({ file }) => path.basename(file))));
   return done;
 }
 
