@@ -4,6 +4,7 @@ import { blobsPath, commitPath, RESERVE } from "../../server/protocols/archive/w
 import { frame, manifestOf, records } from "../fixtures/archive.ts";
 import { recordArchive } from "../fixtures/recorded/archive.ts";
 import { recordGithubActions } from "../fixtures/recorded/github-actions.ts";
+import { goPut, goTheirs, recordGo } from "../fixtures/recorded/go.ts";
 import { nixNames, recordNix } from "../fixtures/recorded/nix.ts";
 import { recordNip } from "../fixtures/recorded/nip.ts";
 import { recordServer } from "../fixtures/recorded/server.ts";
@@ -129,6 +130,15 @@ test("nix: no mutated request makes the server fail, hang or tell of others", as
     return recordNix(send, token, prefix);
   };
   expectSound("nix", 0.4, await fuzz("nix", record, [world.writeKey, world.session], [CANARY]));
+});
+
+test("go: no mutated request makes the server fail, hang or tell of others", async () => {
+  const record: Record = async (send, token, prefix) => {
+    const { status, body } = await world.inject(goPut(world.rivalKey, goTheirs(prefix), Buffer.from(`${CANARY} of a rival's build`)));
+    expect(status, body.toString("utf8")).toBe(200);
+    return recordGo(send, token, prefix);
+  };
+  expectSound("go", 0.4, await fuzz("go", record, [world.writeKey, world.session], [CANARY]));
 });
 
 test("archives: no mutated request makes the server fail, hang or tell of others", async () => {
