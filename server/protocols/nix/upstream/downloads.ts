@@ -179,6 +179,7 @@ export class Downloads {
     const { name, breaker } = place.upstream;
     const started = performance.now();
     let counted = false;
+    let received = 0;
     const count = (result: AskResult) => {
       if (!counted) metrics.asked(cache, name, "nar", result, result === "skipped" ? undefined : performance.now() - started);
       counted = true;
@@ -188,7 +189,7 @@ export class Downloads {
         count("hit");
         begun();
       },
-      onBytes: (bytes: number) => metrics.received(cache, name, bytes),
+      onBytes: (bytes: number) => void (received += bytes),
     };
     try {
       const complete = await receive(place, transfer, signal, hooks);
@@ -198,6 +199,7 @@ export class Downloads {
       if (error instanceof UpstreamFailure) count(error.kind === "open" ? "skipped" : error.kind === "timeout" ? "timeout" : "error");
       throw error;
     } finally {
+      metrics.received(cache, name, received);
       metrics.open(cache, name, breaker.open);
     }
   }

@@ -105,13 +105,11 @@ export class Spool {
   async #write(): Promise<void> {
     try {
       while (this.#written < this.#length && this.#failure === undefined) {
-        const batch = Buffer.concat(this.#recent.filter(({ at }) => at >= this.#written).map(({ bytes }) => bytes));
-        for (let at = 0; at < batch.length; ) {
-          const { bytesWritten } = await this.#file.write(batch, at, batch.length - at, this.#written + at);
-          if (bytesWritten === 0) throw Object.assign(new Error("the filesystem took no bytes"), { code: "EIO" });
-          at += bytesWritten;
-        }
-        this.#written += batch.length;
+        const next = this.#recent.findIndex(({ at, bytes }) => at + bytes.length > this.#written);
+        const batch = this.#recent.slice(next).map(({ at, bytes }) => (at < this.#written ? bytes.subarray(this.#written - at) : bytes));
+        const { bytesWritten } = await this.#file.writev(batch, this.#written);
+        if (bytesWritten === 0) throw Object.assign(new Error("the filesystem took no bytes"), { code: "EIO" });
+        this.#written += bytesWritten;
         while (this.#recent.length > 1 && this.#recent[1]!.at <= Math.min(this.#written, this.#length - RECENT_BYTES)) this.#recent.shift();
       }
     } catch (error) {
