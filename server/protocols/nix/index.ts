@@ -21,7 +21,7 @@ export const nix = {
   plugin(app, context) {
     const services = openServices(context);
     app.addHook("onClose", () => services.upstream.close());
-    registerUpstreamStatus(app, context.auth, services.upstream);
+    registerUpstreamStatus(app, context, services.upstream);
     const domain = context.options.domain?.toLowerCase();
     // After the server's own hooks, which have verified the credential.
     app.addHook("onRequest", (request, _reply, done) => {

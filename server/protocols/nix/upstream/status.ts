@@ -1,19 +1,51 @@
 import type { FastifyInstance } from "fastify";
+import Type from "typebox";
 import { errors } from "../../../core/errors.ts";
-import type { Auth } from "../../../http/auth.ts";
+import { refuse } from "../../../http/errors.ts";
+import { serverRefusals } from "../../../http/server.ts";
+import type { ProtocolContext } from "../../protocol.ts";
 import type { UpstreamSource } from "./source.ts";
 
+const Status = Type.Object({
+  caches: Type.Array(
+    Type.Object({
+      cache: Type.String(),
+      arriving: Type.Integer({ description: "NARs that are being fetched." }),
+      upstreams: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          url: Type.String(),
+          priority: Type.Integer(),
+          open: Type.Boolean({ description: "It failed too often, and is left alone." }),
+          retryAfter: Type.Optional(Type.Integer({ description: "Seconds until it is tried again." })),
+        }),
+        { description: "In the order in which they are asked." },
+      ),
+    }),
+  ),
+});
+
 /** For administrators of the whole server: which upstreams there are, and which are left alone for now. */
-export function registerUpstreamStatus(app: FastifyInstance, auth: Auth, source: UpstreamSource): void {
-  app.get("/v1/admin/nix/upstreams", { config: { op: "upstreams", kind: "other" } }, (request, reply) => {
-    if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
-    const caches = [...source.proxies].map(([cache, proxy]) => ({
-      cache,
-      arriving: proxy.arriving,
-      upstreams: proxy.upstreams.map(({ name, settings, breaker }) => ({
-        name, url: settings.url, priority: settings.priority, open: breaker.open, ...(breaker.open && { retryAfter: breaker.retryAfter }),
-      })),
-    }));
-    return reply.type("application/json; charset=utf-8").send(JSON.stringify({ caches }));
-  });
+export function registerUpstreamStatus(app: FastifyInstance, { auth, log }: Pick<ProtocolContext, "auth" | "log">, source: UpstreamSource): void {
+  app.get(
+    "/v1/admin/nix/upstreams",
+    {
+      config: { op: "admin.nix.upstreams", kind: "other" },
+      schema: { summary: "Upstreams of Nix caches on this process", operationId: "admin.nix.upstreams", response: { 200: Status } },
+      // As the admin API's own, whatever this protocol's clients get.
+      errorHandler: (error, request, reply) => refuse(request, reply, error, serverRefusals, log),
+    },
+    async (request) => {
+      if (request.stow.cacheName !== undefined) throw errors.noRoute();
+      if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
+      const caches = [...source.proxies].map(([cache, proxy]) => ({
+        cache,
+        arriving: proxy.arriving,
+        upstreams: proxy.upstreams.map(({ name, settings, breaker }) => ({
+          name, url: settings.url, priority: settings.priority, open: breaker.open, ...(breaker.open && { retryAfter: breaker.retryAfter }),
+        })),
+      }));
+      return { caches };
+    },
+  );
 }
