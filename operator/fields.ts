@@ -105,6 +105,22 @@ export function forResource(schema: Field): Field {
   };
 }
 
+/**
+ * The same schema with its defaults in words alone. Options of a protocol are the server's to fill in: an API server that did
+ * would have every pod told of all of them, those of an older image too, which doesn't know the newest.
+ */
+export function leftToServer(schema: Field): Field {
+  const { default: standard, properties, items, additionalProperties: values, description, ...rest } = schema;
+  const told = ["string", "number", "boolean"].includes(typeof standard) && !/ Default: /.test(description ?? "");
+  return {
+    ...rest,
+    ...(description !== undefined && { description: told ? `${description} Default: ${String(standard)}.` : description }),
+    ...(properties && { properties: Object.fromEntries(Object.entries(properties).map(([name, field]) => [name, leftToServer(field)])) }),
+    ...(items && { items: leftToServer(items) }),
+    ...(values !== undefined && { additionalProperties: typeof values === "object" ? leftToServer(values) : values }),
+  };
+}
+
 function isSecret({ format, items, additionalProperties: values }: Field): boolean {
   return format === "password" || (items !== undefined && isSecret(items)) || (typeof values === "object" && isSecret(values));
 }

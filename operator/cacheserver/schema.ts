@@ -1,7 +1,7 @@
 import type { Static, TUnsafe } from "typebox";
 import { integer, oneOf, optional, section, type Field } from "../../server/config/fields.ts";
 import { configSchema, type ProtocolOptions, type ProtocolSettings } from "../../server/config/schema.ts";
-import { forResource, ruled, serverFields, serverPart } from "../fields.ts";
+import { forResource, leftToServer, ruled, serverFields, serverPart } from "../fields.ts";
 import type { KubeObject } from "../object.ts";
 import { Access, Auth } from "./schema/auth.ts";
 import { HttpRoute, Ingress, NetworkPolicy, Service, Tls } from "./schema/network.ts";
@@ -34,7 +34,7 @@ export function specSchema(protocols: ProtocolOptions) {
       caches: Caches,
       auth: Auth,
       access: Access,
-      protocols: forResource(properties.protocols as Field) as unknown as TUnsafe<Record<string, ProtocolSettings>>,
+      protocols: protocolsField(properties.protocols as Field) as unknown as TUnsafe<Record<string, ProtocolSettings>>,
       url: optional(server.url),
       listenAddress: oneOf(["0.0.0.0", "[::]"], { default: "0.0.0.0", description: "Address the pods listen on; [::] where they have IPv6 addresses." }),
       processes: server.processes,
@@ -77,3 +77,12 @@ export interface CacheServer extends KubeObject {
 }
 
 export type AccessRule = CacheServerSpec["access"][number];
+
+/** Whether each protocol is spoken is said here; its options are the server's to fill in. */
+function protocolsField(protocols: Field): Field {
+  const each = Object.entries(protocols.properties ?? {}).map(([name, protocol]) => {
+    const options = Object.entries(protocol.properties ?? {}).map(([option, field]) => [option, option === "enabled" ? field : leftToServer(field)]);
+    return [name, { ...protocol, properties: Object.fromEntries(options) }];
+  });
+  return forResource({ ...protocols, properties: Object.fromEntries(each) });
+}
