@@ -4,8 +4,9 @@ import { ApiServer } from "../test/fixtures/api-server.ts";
 import { Kube } from "./kube.ts";
 import { Lease } from "./lease.ts";
 
-/** leaseDurationSeconds is whole seconds. */
-const TIMES = { duration: 1_000, renewDeadline: 400, retry: 80 };
+/** leaseDurationSeconds is whole seconds. Long enough that a busy machine's pauses don't cost a leader its term. */
+const TIMES = { duration: 3_000, renewDeadline: 1_200, retry: 240 };
+vi.setConfig({ testTimeout: 30_000 });
 
 let server: ApiServer;
 let agent: Agent;
@@ -27,7 +28,7 @@ function candidate(identity: string) {
   const terms: AbortSignal[] = [];
   let cut = false;
   const kube = new Kube({
-    timeout: 150,
+    timeout: 450,
     connect: async () => {
       if (cut) throw new Error("no network");
       return { url: new URL(server.url), agent, headers: {} };
@@ -47,8 +48,8 @@ function candidate(identity: string) {
   return one;
 }
 
-const until = (fact: () => unknown, timeout = 3_000) => vi.waitFor(() => expect(fact()).toBeTruthy(), { timeout, interval: 5 });
-const pass = (ms: number) => new Promise((done) => setTimeout(done, ms));
+const until = (fact: () => unknown, timeout = 12_000) => vi.waitFor(() => expect(fact()).toBeTruthy(), { timeout, interval: 5 });
+const pass = (ms: number) => new Promise((done) => setTimeout(done, 3 * ms));
 const holder = () => (server.object("Lease", "a", "operator")?.["spec"] as { holderIdentity?: string } | undefined)?.holderIdentity;
 
 test("one of two leads, and goes on leading", async () => {
@@ -63,7 +64,7 @@ test("one of two leads, and goes on leading", async () => {
 test("its times are in microseconds, without which the API server refuses them", async () => {
   const one = candidate("one");
   await until(() => one.lease.leading);
-  expect(server.object("Lease", "a", "operator")?.["spec"]).toMatchObject({ renewTime: expect.stringMatching(/\.\d{6}Z$/), acquireTime: expect.stringMatching(/\.\d{6}Z$/), leaseDurationSeconds: 1, leaseTransitions: 1 });
+  expect(server.object("Lease", "a", "operator")?.["spec"]).toMatchObject({ renewTime: expect.stringMatching(/\.\d{6}Z$/), acquireTime: expect.stringMatching(/\.\d{6}Z$/), leaseDurationSeconds: 3, leaseTransitions: 1 });
 });
 
 test("who is told to stop gives the lease back, and the next leads within a retry", async () => {
@@ -97,7 +98,7 @@ test("who can't renew stops leading before another one starts", async () => {
 
 test("a lease whose times lie in the future or the past isn't judged by them", async () => {
   for (const renewTime of ["2001-01-01T00:00:00.000000Z", "2101-01-01T00:00:00.000000Z"]) {
-    server.put({ apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: { namespace: "a", name: "operator" }, spec: { holderIdentity: "gone", leaseDurationSeconds: 1, renewTime } });
+    server.put({ apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: { namespace: "a", name: "operator" }, spec: { holderIdentity: "gone", leaseDurationSeconds: 3, renewTime } });
     const one = candidate("one");
     await pass(700);
     expect(one.lease.leading).toBe(false);
@@ -119,7 +120,7 @@ test("who finds the lease in other hands stops at once", async () => {
   await until(() => one.lease.leading);
   const lease = server.object("Lease", "a", "operator")!;
   server.put({ ...lease, spec: { ...(lease["spec"] as object), holderIdentity: "robber" } });
-  await until(() => !one.lease.leading, 350);
+  await until(() => !one.lease.leading, 1_050);
   expect(one.terms[0]!.aborted).toBe(true);
 });
 
