@@ -64,10 +64,12 @@ class S3Store implements BlobStore {
     const { client } = this.#bucket;
     const object = this.#bucket.object(name);
     if (!object) throw new MissingBlob(name);
-    const { ContentLength: held = 0 } = await client.send(new HeadObjectCommand(object)).catch(async (error: unknown) => {
+    const head = () => client.send(new HeadObjectCommand(object));
+    const { ContentLength: held = 0 } = await head().catch(async (error: unknown) => {
       if (statusOf(error) !== 404) throw error;
+      // A bucket that was away a moment ago had nothing either: only what a bucket lacks that is there is lost.
       await this.#assertBucket();
-      throw new MissingBlob(name);
+      return head().catch((again: unknown) => Promise.reject(statusOf(again) === 404 ? new MissingBlob(name) : again));
     });
     if (held < size) throw new TruncatedBlob(name, held, size);
     return new S3Reader(client, object, name, size, this.#attempts);
