@@ -15,7 +15,7 @@ const LAYERS = [
   ["metrics", /^server\/metrics(\.ts|\/)/],
   // What wires the server together: app.ts, serve.ts and their like.
   ["app", /^server\/(app\/|[^/]+\.ts$)/],
-  ["a protocol's client", /^server\/protocols\/(client|[^/]+\/(client|wire))\.ts$/],
+  ["a protocol's client", /^server\/protocols\/([^/]+\/)?(client|wire)\.ts$/],
   ["protocols", /^server\/protocols\//],
   ["admin", /^server\/admin\//],
   ["http", /^server\/http\//],

@@ -1,3 +1,4 @@
+import { braces } from "../client/exposition.ts";
 import type { JobMetrics, ProtocolMetrics, PushSettings } from "./settings.ts";
 
 const PUSH_MS = 3_000;
@@ -37,9 +38,4 @@ export async function push({ url, headers, labels }: PushSettings, metrics: JobM
   } catch (error) {
     console.error(`the job's metrics could not be pushed: ${(error as Error).message}`);
   }
-}
-
-function braces(labels: Readonly<Record<string, string>>): string {
-  const all = Object.entries(labels).filter(([name]) => /^[a-zA-Z_]\w*$/.test(name));
-  return all.length === 0 ? "" : `{${all.map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, (one) => (one === "\n" ? "\\n" : `\\${one}`))}"`).join(",")}}`;
 }

@@ -1,3 +1,4 @@
+import { CHILDREN } from "../children.ts";
 import type { Context } from "../context.ts";
 import { INSTANCE, isOwnedBy, MANAGED_BY } from "../labels.ts";
 import { MANAGER, refOf, type KubeObject, type ObjectType } from "../object.ts";
@@ -7,20 +8,7 @@ import { nameOf } from "./child.ts";
  * Kinds of which a server may have objects it no longer wants. Claims are never pruned, because entries would be lost; Secrets
  * never, because they aren't listed.
  */
-export const PRUNED: readonly ObjectType[] = [
-  { apiVersion: "apps/v1", kind: "Deployment" },
-  { apiVersion: "v1", kind: "Service" },
-  { apiVersion: "v1", kind: "ConfigMap" },
-  { apiVersion: "v1", kind: "ServiceAccount" },
-  { apiVersion: "networking.k8s.io/v1", kind: "Ingress" },
-  { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy" },
-  { apiVersion: "policy/v1", kind: "PodDisruptionBudget" },
-  { apiVersion: "autoscaling/v2", kind: "HorizontalPodAutoscaler" },
-  { apiVersion: "gateway.networking.k8s.io/v1", kind: "HTTPRoute" },
-  { apiVersion: "cert-manager.io/v1", kind: "Certificate" },
-  { apiVersion: "monitoring.coreos.com/v1", kind: "ServiceMonitor" },
-  { apiVersion: "monitoring.coreos.com/v1", kind: "PrometheusRule" },
-];
+const PRUNED: readonly ObjectType[] = CHILDREN.filter(({ kind }) => kind !== "PersistentVolumeClaim");
 
 /** Deletes what is labelled ours and owned by this server but not wanted any more. Returns their names. @throws KubeError */
 export async function prune(context: Context, owner: KubeObject, wanted: readonly KubeObject[]): Promise<string[]> {

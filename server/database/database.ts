@@ -2,6 +2,11 @@ import type { Arguments, OperationName, Result } from "./operations.ts";
 
 export type MaybePromise<T> = T | Promise<T>;
 
+/** What follows from a value, at once when that is there: hits in RAM cost no promise. */
+export function after<T, U>(value: MaybePromise<T>, next: (value: T) => MaybePromise<U>): MaybePromise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
 /**
  * The index. Drivers (sqlite.ts, postgres.ts) only run operations: what an operation does is written once, as a generator
  * of SQL steps in operations/, so both databases behave alike by construction; conformance.ts proves it.

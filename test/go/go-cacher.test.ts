@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { goCacher } from "../clients/tools.ts";
 import { startTestDaemon, type TestDaemon } from "../fixtures/daemon.ts";
-import { bundledHelper, go, GoMachine, startGoCommand, writeModule } from "../fixtures/go-command.ts";
+import { bundledHelper, go, GoMachine, startGoCommand, writeChanged, writeModule } from "../fixtures/go-command.ts";
 import { startServer, type TestServer } from "../fixtures/server.ts";
 
 /** go-cacher as its authors publish it, straight at the server and through the runner's daemon. Its one cold build fills the server. */
@@ -35,10 +35,7 @@ async function build(env: Record<string, string>, cwd = source): Promise<{ bytes
 /** The module with another main function. */
 function changed(name: string): string {
   const directory = path.join(home, name);
-  writeModule(directory, MODULE);
-  const main = path.join(directory, "main.go");
-  appendFileSync(main, `\nfunc init() { fmt.Println(${JSON.stringify(name)}) }\n`);
-  utimesSync(main, 0, 0);
+  writeChanged(directory, MODULE, name);
   return directory;
 }
 

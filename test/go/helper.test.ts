@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { bundledHelper, go, GoMachine, outputsIn, startGoCommand, writeModule } from "../fixtures/go-command.ts";
+import { bundledHelper, go, GoMachine, outputsIn, startGoCommand, writeChanged, writeModule } from "../fixtures/go-command.ts";
 import { startServer, type TestServer } from "../fixtures/server.ts";
 import { KEYS, startStowhouse } from "../fixtures/stowhouse.ts";
 import { startLiar } from "./liar.ts";
@@ -44,10 +44,7 @@ async function build(on: GoMachine, settings: Record<string, string>, cwd = sour
 /** The module with another main function, in a directory of its own. */
 function changed(name: string): string {
   const directory = path.join(home, name);
-  writeModule(directory, MODULE);
-  const main = path.join(directory, "main.go");
-  appendFileSync(main, `\nfunc init() { fmt.Println(${JSON.stringify(name)}) }\n`);
-  utimesSync(main, 0, 0);
+  writeChanged(directory, MODULE, name);
   return directory;
 }
 

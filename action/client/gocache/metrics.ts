@@ -1,4 +1,5 @@
 import { gzipSync } from "node:zlib";
+import { braces } from "../exposition.ts";
 import { WAITS, type Figures, type Where } from "./figures.ts";
 import type { UploadFigures } from "./uploads.ts";
 
@@ -48,11 +49,6 @@ function histogram(figures: Figures, vm: boolean): [Readonly<Record<string, stri
     return count === 0 ? [] : [[{ vmrange: `${least}...${most}` }, count, "_bucket"]];
   });
   return [...buckets, [{}, seconds, "_sum"], [{}, total, "_count"]];
-}
-
-function braces(labels: Readonly<Record<string, string>>): string {
-  const all = Object.entries(labels).filter(([name]) => /^[a-zA-Z_]\w*$/.test(name));
-  return all.length === 0 ? "" : `{${all.map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, (one) => (one === "\n" ? "\\n" : `\\${one}`))}"`).join(",")}}`;
 }
 
 /** Sends them. @throws Error when they were not taken */

@@ -2,8 +2,9 @@ import { hash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import {
   BUNDLE, BUNDLE_HEAD_BYTES, COMPRESSION_HEADER, entryPath, formatIds, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_BUNDLED, OUTPUT_HEADER, parseBundleHead, parseIds, PUT_MANY,
-  RecordParser, SIZE_HEADER, WireError, type Head, type Received,
+  RecordParser, SIZE_HEADER, type Head, type Received,
 } from "../../../server/protocols/go/wire.ts";
+import { WireError } from "../../../server/protocols/wire.ts";
 import type { Answer } from "../exchange.ts";
 import type { Patience } from "../patience.ts";
 import type { Server, Servers } from "../servers.ts";

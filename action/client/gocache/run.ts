@@ -53,7 +53,6 @@ class Helper {
   readonly #bundle: Bundle;
   readonly #cache: GoCache;
   readonly #label: string;
-  readonly #open = new Set<Promise<void>>();
   #finished: Promise<void> | undefined;
 
   constructor(settings: Settings, problems: readonly string[], around: Surroundings) {
@@ -123,22 +122,17 @@ class Helper {
     };
     switch (request.command) {
       case "get":
-        this.#track(this.#cache.get(request).then(traced));
+        void this.#cache.get(request).then(traced);
         return undefined;
       case "put":
         return this.#cache.put(request, traced);
       case "close":
-        this.#track(this.#finish().then(() => traced({ ID: request.id })));
+        void this.#finish().then(() => traced({ ID: request.id }));
         return undefined;
       default:
         this.#respond({ ID: request.id, Err: `this cache knows no ${request.command}` });
         return undefined;
     }
-  }
-
-  #track(work: Promise<void>): void {
-    this.#open.add(work);
-    void work.finally(() => this.#open.delete(work));
   }
 
   /** Delivers and tidies up, once; never throws and never takes longer than the drain time and a moment. */

@@ -4,9 +4,10 @@ import { ARCHIVES } from "../../core/archives.ts";
 import { errors } from "../../core/errors.ts";
 import type { OperationKind } from "../../http/context.ts";
 import type { Protocol } from "../protocol.ts";
+import { valid } from "../valid.ts";
 import { storeBlobs } from "./bulk.ts";
 import { refusals } from "./refusals.ts";
-import { ArchiveService, parsed } from "./service.ts";
+import { ArchiveService } from "./service.ts";
 import { Verifier } from "./verify.ts";
 import { bodyPath, blobsPath, commitPath, FIND, formatHave, havePath, ID_BYTES, MAX_HAVE, MAX_MANIFEST, parseFind, parseReserve, RESERVE, uploadPath } from "./wire.ts";
 
@@ -28,11 +29,13 @@ export const archive = {
     app.addHook("onClose", () => verifier.close());
 
     app.post(FIND, labels("lookup", "lookup"), async (request) => {
-      const found = await service.find(request, parsed(parseFind, await receive.buffer(request, MAX_MESSAGE)));
+      const message = await receive.buffer(request, MAX_MESSAGE);
+      const found = await service.find(request, valid(() => parseFind(message)));
       return found ? { hit: true, ...found } : { hit: false };
     });
     app.post(RESERVE, labels("reserve", "other"), async (request, reply) => {
-      const reserved = await service.reserve(request, parsed(parseReserve, await receive.buffer(request, MAX_MESSAGE)));
+      const message = await receive.buffer(request, MAX_MESSAGE);
+      const reserved = await service.reserve(request, valid(() => parseReserve(message)));
       return reply.code(201).send("entry" in reserved ? { committed: true, id: reserved.entry.id, size: reserved.entry.size } : { upload: reserved.upload.id });
     });
     app.post(havePath(":id"), labels("have", "other"), async (request, reply) => {

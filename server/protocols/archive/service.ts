@@ -4,22 +4,14 @@ import { ARCHIVES } from "../../core/archives.ts";
 import type { Entry } from "../../core/entry.ts";
 import { errors } from "../../core/errors.ts";
 import type { ProtocolContext } from "../protocol.ts";
-import { bodyParts, digestOf, headSize, parseManifest, WireError, type FindRequest, type Found, type KnownChunk, type ReserveRequest } from "./wire.ts";
+import { valid } from "../valid.ts";
+import { bodyParts, digestOf, headSize, parseManifest, type FindRequest, type Found, type KnownChunk, type ReserveRequest } from "./wire.ts";
 
 /** What an entry's metadata says of its archive: digest of the manifest, its size, and that of manifest and columns. */
 type Description = Pick<Found, "digest" | "manifest" | "head">;
 
 /** A manifest that says what its sender does not hold, or not yet. */
 export type Committed = { readonly entry: Entry } | { readonly missing: readonly string[] };
-
-/** Parses with the wire's own functions; what they refuse is the client's fault. @throws badRequest */
-export function parsed<T>(parse: (bytes: Buffer) => T, bytes: Buffer): T {
-  try {
-    return parse(bytes);
-  } catch (error) {
-    throw error instanceof WireError ? errors.badRequest(error.message) : error;
-  }
-}
 
 export class ArchiveService {
   readonly #context: ProtocolContext;
@@ -78,7 +70,7 @@ export class ArchiveService {
   /** Makes the upload an archive, when all that its manifest lists is there. @throws badRequest, digestMismatch, exists, tooLarge */
   async commit(request: FastifyRequest<{ Params: { id: string } }>, bytes: Buffer): Promise<Committed> {
     const { core } = this.#context;
-    const manifest = parsed(parseManifest, bytes);
+    const manifest = valid(() => parseManifest(bytes));
     const { upload, grant } = await this.upload(request);
     const parts = bodyParts(manifest);
     const missing = await core.archives.complete(grant, upload, parts.map(({ digest }) => digest));

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { WireError } from "../wire.ts";
 
 /** Paths, messages and the manifest of archives (README.md), for the server and for clients. Pure. */
 
@@ -49,8 +50,6 @@ export interface Manifest {
   readonly columns: Readonly<Record<ColumnName, Piece>>;
   readonly frames: readonly Piece[];
 }
-
-export class WireError extends Error {}
 
 /** The same archive always gives the same bytes: its digest is their SHA-256. */
 export function formatManifest({ roots, size, files, columns, frames }: Manifest): Buffer {

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { errors } from "../../core/errors.ts";
+import { after } from "../../database/database.ts";
 import type { ProtocolContext } from "../protocol.ts";
 import { ACTIONS, outputOf, type Actions } from "./actions.ts";
 import { OPS } from "./refusals.ts";
@@ -16,12 +17,10 @@ export function registerCacheprog(app: FastifyInstance, { auth, receive, send }:
 
   app.get(path, { config: { op: OPS.get, kind: "get", keyspace: ACTIONS.name } }, (request, reply) => {
     const grant = auth.grant(request);
-    const lookup = actions.get(grant, idOf((request as Named).params.action), prefixOf(request as Named));
-    const respond = (found: Awaited<typeof lookup>) => {
-      if (!found.entry) throw errors.notFound();
-      return send.lookup(request, reply, found, { grant, headers: describe(outputOf(found.entry)) });
-    };
-    return lookup instanceof Promise ? lookup.then(respond) : respond(lookup);
+    return after(actions.get(grant, idOf((request as Named).params.action), prefixOf(request as Named)), (lookup) => {
+      if (!lookup.entry) throw errors.notFound();
+      return send.lookup(request, reply, lookup, { grant, headers: describe(outputOf(lookup.entry)) });
+    });
   });
 
   app.put(path, { config: { op: OPS.put, kind: "upload", keyspace: ACTIONS.name } }, async (request, reply: FastifyReply) => {

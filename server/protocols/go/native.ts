@@ -2,11 +2,13 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { errors, StowError } from "../../core/errors.ts";
 import type { OperationKind } from "../../http/context.ts";
 import type { ProtocolContext } from "../protocol.ts";
+import { valid } from "../valid.ts";
+import { WireError } from "../wire.ts";
 import { ACTIONS, type Actions } from "./actions.ts";
 import { idOf, prefixOf, type Named } from "./cacheprog.ts";
 import { Manifests, MANIFESTS, merged } from "./manifests.ts";
 import { RecordSender } from "./records.ts";
-import { BUNDLE, formatBundleHead, GET_MANY, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_IDS, MAX_LABEL, MAX_PUT_MANY, MAX_SMALL, parseIds, PUT_MANY, RecordParser, WireError, type Received } from "./wire.ts";
+import { BUNDLE, formatBundleHead, GET_MANY, HAVE_BYTES, ID_BYTES, MANIFEST, MAX_IDS, MAX_LABEL, MAX_PUT_MANY, MAX_SMALL, parseIds, PUT_MANY, RecordParser, type Received } from "./wire.ts";
 
 /** Entries of one request that are written at once: enough to share commits. */
 const WRITING = 32;
@@ -35,14 +37,16 @@ export function registerNative(app: FastifyInstance, { auth, core, receive, send
   app.post(GET_MANY, labels("get-many", "get", ACTIONS.name), async (request, reply) => {
     const grant = auth.grant(request);
     const prefix = prefixOf(request as Named);
-    const wanted = valid(parseIds, await receive.buffer(request, MAX_IDS * ID_BYTES));
+    const body = await receive.buffer(request, MAX_IDS * ID_BYTES);
+    const wanted = valid(() => parseIds(body));
     return send.produced(request, reply, OCTETS, (push) => records.send(wanted, grant, prefix, push));
   });
 
   app.post(PUT_MANY, labels("put-many", "upload", ACTIONS.name), async (request) => {
     const grant = auth.writer(request);
     const prefix = prefixOf(request as Named);
-    const received = valid(parseRecords, await receive.buffer(request, MAX_PUT_MANY));
+    const body = await receive.buffer(request, MAX_PUT_MANY);
+    const received = valid(() => parseRecords(body));
     const refused: string[] = [];
     for (let from = 0; from < received.length; from += WRITING) {
       const put = ({ head: { action, output, size, zstd, stored }, body }: Received) =>
@@ -60,7 +64,8 @@ export function registerNative(app: FastifyInstance, { auth, core, receive, send
   app.post(MANIFEST, labels("manifest", "other", MANIFESTS.name), async (request) => {
     const grant = auth.writer(request);
     const label = labelOf(request);
-    const used = valid(parseIds, await receive.buffer(request, MAX_IDS * ID_BYTES));
+    const body = await receive.buffer(request, MAX_IDS * ID_BYTES);
+    const used = valid(() => parseIds(body));
     await manifests.write(grant, label, merged(used, await manifests.read(grant, label)), request.stow.address);
     request.stow.result = "stored";
     return { listed: used.length };
@@ -75,15 +80,6 @@ function labelOf(request: FastifyRequest): string {
   const { label } = request.query as { label?: unknown };
   if (typeof label !== "string" || label === "" || label.length > MAX_LABEL) throw errors.badRequest(`label is missing or longer than ${MAX_LABEL} characters`);
   return label;
-}
-
-/** @throws badRequest for what is not of this wire */
-function valid<T>(parse: (bytes: Buffer) => T, bytes: Buffer): T {
-  try {
-    return parse(bytes);
-  } catch (error) {
-    throw error instanceof WireError ? errors.badRequest(error.message) : error;
-  }
 }
 
 function parseRecords(bytes: Buffer): Received[] {

@@ -1,6 +1,7 @@
 import { createHash, hash } from "node:crypto";
 import { createZstdDecompress, zstdDecompressSync } from "node:zlib";
 import { errors } from "../../core/errors.ts";
+import { StreamInflater, Undecodable } from "../inflate.ts";
 import type { Output } from "./wire.ts";
 
 /** Outputs up to this size are inflated and hashed at once; larger ones as they arrive, beside the request thread. */
@@ -48,34 +49,19 @@ export async function* verified(source: AsyncIterable<Buffer>, output: Output): 
 }
 
 async function* inflating(source: AsyncIterable<Buffer>, take: (plain: Buffer) => void): AsyncGenerator<Buffer> {
-  const inflate = createZstdDecompress();
-  let failure: unknown;
+  const frame = new StreamInflater(createZstdDecompress(), take);
   let given = 0;
-  const fail = (error: unknown) => {
-    failure ??= error;
-    inflate.destroy();
-  };
-  inflate.on("data", (plain: Buffer) => {
-    try {
-      take(plain);
-    } catch (error) {
-      fail(error);
-    }
-  });
-  inflate.on("error", () => fail(errors.digestMismatch("it is no zstd frame")));
-  const closed = new Promise<void>((done) => inflate.once("close", done));
   try {
     for await (const chunk of source) {
       given += chunk.length;
-      if (failure === undefined && !inflate.write(chunk)) await Promise.race([new Promise<void>((done) => inflate.once("drain", done)), closed]);
-      if (failure !== undefined) throw failure;
+      await frame.write(chunk);
       yield chunk;
     }
-    inflate.end();
-    await closed;
-    if (failure !== undefined) throw failure;
-    if (inflate.bytesWritten !== given) throw errors.digestMismatch("its zstd frame is followed by other bytes");
+    await frame.end();
+    if (frame.decoder.bytesWritten !== given) throw errors.digestMismatch("its zstd frame is followed by other bytes");
+  } catch (error) {
+    throw error instanceof Undecodable ? errors.digestMismatch("it is no zstd frame") : error;
   } finally {
-    inflate.destroy();
+    frame.destroy();
   }
 }

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { absent, BUNDLE_HEAD_BYTES, formatBundleHead, formatHead, formatIds, HEAD_BYTES, parseBundleHead, parseHead, parseIds, RecordParser, WireError, type Received } from "./wire.ts";
+import { absent, BUNDLE_HEAD_BYTES, formatBundleHead, formatHead, formatIds, HEAD_BYTES, parseBundleHead, parseHead, parseIds, RecordParser, type Received } from "./wire.ts";
+import { WireError } from "../wire.ts";
 
 const id = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
 const record = fc

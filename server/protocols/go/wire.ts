@@ -3,6 +3,8 @@
  * entries at once. Pure, and used by both sides.
  */
 
+import { WireError } from "../wire.ts";
+
 /** Where all of it is mounted. */
 export const MOUNT = "/go";
 /** Our own endpoints. */
@@ -91,8 +93,6 @@ export function parseHead(bytes: Buffer): Head {
   if (!(time >= 0 && time <= 8.64e15)) throw new WireError("a record has no time");
   return { action: bytes.toString("hex", 0, ID_BYTES), output: bytes.toString("hex", ID_BYTES, 2 * ID_BYTES), size, stored, zstd: form === ZSTD, found: form !== ABSENT, time };
 }
-
-export class WireError extends Error {}
 
 export interface Received {
   readonly head: Head;

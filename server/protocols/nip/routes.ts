@@ -3,6 +3,7 @@ import type { Lookup } from "../../core/catalog.ts";
 import type { Entry, Keyspace } from "../../core/entry.ts";
 import { errors } from "../../core/errors.ts";
 import type { Grant } from "../../core/grant.ts";
+import { after } from "../../database/database.ts";
 import { etagOf } from "../../http/send.ts";
 import type { ProtocolContext } from "../protocol.ts";
 import { MAX_METADATA, UploadForm } from "./form.ts";
@@ -80,13 +81,11 @@ export class Routes {
   #found(request: Keyed, answer: (entry: Entry, lookup: Lookup, grant: Grant) => Answer): Answer {
     const { auth, core } = this.#context;
     const grant = auth.grant(request);
-    const respond = (lookup: Lookup) => {
+    return after(core.catalog.get(grant, KEYSPACE, keyOf(request)), (lookup) => {
       if (!lookup.entry) throw errors.notFound();
       request.stow.result = "hit";
       return answer(lookup.entry, lookup, grant);
-    };
-    const lookup = core.catalog.get(grant, KEYSPACE, keyOf(request));
-    return lookup instanceof Promise ? lookup.then(respond) : respond(lookup);
+    });
   }
 }
 

@@ -1,22 +1,11 @@
 import { spawn } from "node:child_process";
 import { createGunzip, createZstdDecompress } from "node:zlib";
+import { StreamInflater, Undecodable, type Inflater, type Plain } from "../inflate.ts";
 
-/** Takes compressed bytes and hands the plain ones on. Its calls must not overlap. */
-export interface Inflater {
-  /** Resolves when it wants more. @throws Undecodable */
-  write(chunk: Buffer): Promise<void>;
-  /** Resolves when the last plain byte was handed on. @throws Undecodable */
-  end(): Promise<void>;
-  destroy(): void;
-}
-
-/** The bytes are not what they seem. */
-export class Undecodable extends Error {}
 /** The system has no tool for this compression. */
 export class NoTool extends Error {}
 
 export type Inflatable = "zstd" | "gzip" | "xz" | "bzip2";
-type Plain = (chunk: Buffer) => void;
 
 /** A tool that neither takes nor gives anything for so long is ended, ms. */
 const TOOL_PATIENCE = 60_000;
@@ -27,43 +16,6 @@ const TOOLS = { xz: ["-dc", "-T1", "-q", "--memlimit-decompress=256MiB"], bzip2:
 export function inflater(compression: Inflatable, onPlain: Plain): Inflater {
   if (compression === "zstd") return new ZstdInflater(onPlain);
   return compression === "gzip" ? new StreamInflater(createGunzip(), onPlain) : new ToolInflater(compression, TOOLS[compression], onPlain);
-}
-
-type Decoder = ReturnType<typeof createGunzip> | ReturnType<typeof createZstdDecompress>;
-
-class StreamInflater implements Inflater {
-  readonly decoder: Decoder;
-  readonly #closed: Promise<void>;
-  #failure: unknown;
-
-  constructor(decoder: Decoder, onPlain: Plain) {
-    this.decoder = decoder;
-    this.#closed = new Promise((resolve) => decoder.once("close", () => resolve()));
-    decoder.on("error", (error) => (this.#failure ??= new Undecodable(error.message)));
-    decoder.on("data", (chunk: Buffer) => {
-      try {
-        onPlain(chunk);
-      } catch (error) {
-        this.#failure ??= error;
-        decoder.destroy();
-      }
-    });
-  }
-
-  async write(chunk: Buffer): Promise<void> {
-    if (this.#failure === undefined) await Promise.race([new Promise<void>((done) => this.decoder.write(chunk, () => done())), this.#closed]);
-    if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  async end(): Promise<void> {
-    this.decoder.end();
-    await this.#closed;
-    if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  destroy(): void {
-    this.decoder.destroy();
-  }
 }
 
 /** node:zlib stops after the first zstd frame and says nothing; files of several frames are common (pzstd, joined parts). */

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from "node:crypto";
 import { fromBase64 } from "./hash.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 /** ASN.1 in front of the 32 bytes of an ed25519 key (RFC 8410). */
 const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { errors } from "../../core/errors.ts";
 import type { Places } from "../../http/limits.ts";
-import { inflater, NoTool, Undecodable, type Inflatable, type Inflater } from "./inflate.ts";
+import { Undecodable, type Inflater } from "../inflate.ts";
+import { inflater, NoTool, type Inflatable } from "./inflate.ts";
 
 /** What is in a NAR's file, as far as we could find out; the same for the same bytes, whoever sent them. */
 export interface NarContent {

@@ -1,5 +1,5 @@
 import { fromNix32, toNix32 } from "./nix32.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 const OWN = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(?:\.[a-z0-9]{1,8})?$/;
 /** Endings Nix gives a NAR's name, by compression; it gives others none. */

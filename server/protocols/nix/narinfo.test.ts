@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parsePublicKey } from "./keys.ts";
 import { fingerprint, formatNarInfo, MAX_NARINFO, parseNarInfo, type NarInfo } from "./narinfo.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 const STORE = "/nix/store";
 /** Written and signed by Nix 2.8. */

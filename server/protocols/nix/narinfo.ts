@@ -1,6 +1,6 @@
 import { formatSha256, parseSha256 } from "./hash.ts";
 import { isContentAddress, parseBaseName } from "./store-path.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 /** What a .narinfo says (nix.md §2.2). Hashes are SHA-256 in hex, paths are base names below the store directory. */
 export interface NarInfo {

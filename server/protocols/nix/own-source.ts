@@ -1,9 +1,8 @@
 import { hash } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Lookup } from "../../core/catalog.ts";
-import type { MaybePromise } from "../../database/database.ts";
+import { after, type MaybePromise } from "../../database/database.ts";
 import type { ProtocolContext } from "../protocol.ts";
-import { after } from "./after.ts";
 import { NARINFO_TYPE } from "./narinfo.ts";
 import type { FoundNarInfo, NarInfos } from "./narinfos.ts";
 import type { Nars } from "./nars.ts";

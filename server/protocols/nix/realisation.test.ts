@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { formatRealisation, idText, parseHashId, parseRealisation, parseTraceId, realisationFingerprint, type RealisationId } from "./realisation.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 const HASH = `sha256:${"ab".repeat(32)}!out`;
 const OUT = "ihg4h3rpkbz9z52vmz9p3mavsgckg4v8-stow-ca";

@@ -1,5 +1,5 @@
 import { isOutputName, parseBaseName } from "./store-path.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 /**
  * Which path a floating derivation's output turned out to be. Two forms: Nix to 2.34 names the derivation by its hash

@@ -1,9 +1,9 @@
-import type { Database, MaybePromise } from "../../database/database.ts";
+import { after, type Database, type MaybePromise } from "../../database/database.ts";
 import { errors } from "../../core/errors.ts";
 import { sharedSecret } from "../../identity/tokens.ts";
 import { parsePublicKey, parseSecretKey, SecretKey, type PublicKey } from "./keys.ts";
 import { settingsOf, type NixCacheSettings, type NixOptions } from "./options.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 /** The keys of one cache. */
 export interface CacheKeys {
@@ -75,9 +75,7 @@ export class Signing {
 
   /** The keys that should have signed something kept and have not: after a change of keys. At once when the keys are known. */
   missing(cache: string, vouched: Vouched): MaybePromise<readonly SecretKey[]> {
-    const keys = this.keys(cache);
-    const without = (known: CacheKeys) => this.#signers(cache, known, vouched).filter((key) => !vouched.by.includes(key.public.text));
-    return keys instanceof Promise ? keys.then(without) : without(keys);
+    return after(this.keys(cache), (keys) => this.#signers(cache, keys, vouched).filter((key) => !vouched.by.includes(key.public.text)));
   }
 
   #signers(cache: string, keys: CacheKeys, vouched: Pick<Vouched, "trusted" | "endorsed">): readonly SecretKey[] {

@@ -12,7 +12,7 @@ import type { NixOptions } from "./options.ts";
 import { idText, MAX_REALISATION, parseRealisation } from "./realisation.ts";
 import { realisationIdOf, type Services } from "./services.ts";
 import { parseBaseName } from "./store-path.ts";
-import { WireError } from "./wire-error.ts";
+import { valid } from "../valid.ts";
 import { PATHS } from "./wire.ts";
 
 type Named = FastifyRequest<{ Params: Record<string, string> }>;
@@ -88,15 +88,6 @@ export function registerUploads(app: FastifyInstance, mount: string, context: Pr
 
   async function small(request: FastifyRequest, limit: number): Promise<string> {
     return (await whole(decoded(receive.body(request).stream, request.headers["content-encoding"], limit))).toString("utf8");
-  }
-}
-
-/** @throws badRequest for what is not of this wire */
-function valid<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw error instanceof WireError ? errors.badRequest(error.message) : error;
   }
 }
 

@@ -5,7 +5,7 @@ import { parsePublicKey, parseSecretKey, SecretKey } from "./keys.ts";
 import { narUrl, parseNarName, parseNarUrl, resolveNarUrl } from "./nar-url.ts";
 import { fromNix32, toNix32 } from "./nix32.ts";
 import { addresses, isContentAddress, parseBaseName } from "./store-path.ts";
-import { WireError } from "./wire-error.ts";
+import { WireError } from "../wire.ts";
 
 const bytes = (size: number) => fc.uint8Array({ minLength: size, maxLength: size }).map((array) => Buffer.from(array));
 

@@ -3,7 +3,7 @@ import { errors } from "../../../core/errors.ts";
 import { parsePublicKey, type PublicKey } from "../keys.ts";
 import { fingerprint, MAX_NARINFO, parseNarInfo, type NarInfo } from "../narinfo.ts";
 import { parseBaseName } from "../store-path.ts";
-import { WireError } from "../wire-error.ts";
+import { WireError } from "../../wire.ts";
 import { UpstreamFailure } from "./failure.ts";
 import { globs } from "./glob.ts";
 import { hedged } from "./hedge.ts";

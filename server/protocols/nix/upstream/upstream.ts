@@ -7,7 +7,7 @@ import { exchange, type Answer, type Timeouts } from "./exchange.ts";
 import { UpstreamFailure } from "./failure.ts";
 import { netrcEntry } from "./netrc.ts";
 import { resolveNarUrl } from "../nar-url.ts";
-import { WireError } from "../wire-error.ts";
+import { WireError } from "../../wire.ts";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** Redirects of one request that are followed. */

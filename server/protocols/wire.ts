@@ -1,4 +1,4 @@
-/** What came over the wire is none of this protocol's; the message says why and may be shown to whoever sent it. */
+/** What came over the wire is none of a protocol's; the message says why and may be shown to whoever sent it. */
 export class WireError extends Error {
   constructor(message: string) {
     super(message);
