@@ -41,6 +41,11 @@ const CASES: Readonly<Record<string, { fires: Hours; quiet: Hours }>> = {
     // Too few to tell.
     quiet: { 'stowhouse_lookups_total{cache="c",result="hit"}': "0x200", 'stowhouse_lookups_total{cache="c",result="miss"}': "0+1x200" },
   },
+  StowhouseUpstreamOpen: {
+    fires: { 'stowhouse_upstream_open{cache="c",upstream="u"}': "1x200" },
+    // A pause of half a minute after some failures is usual.
+    quiet: { 'stowhouse_upstream_open{cache="c",upstream="u"}': "0 1 0x200" },
+  },
   StowhouseConfigurationRefused: { fires: { "stowhouse_config_last_reload_successful{}": "0x200" }, quiet: { "stowhouse_config_last_reload_successful{}": "1x200" } },
   StowhouseOperatorDown: { fires: { "stowhouse_operator_leader{}": "0x200" }, quiet: { 'stowhouse_operator_leader{pod="a"}': "0x200", 'stowhouse_operator_leader{pod="b"}': "1x200" } },
   StowhouseOperatorErrors: {

@@ -1,15 +1,18 @@
 import { randomBytes } from "node:crypto";
+import { toNix32 } from "../../server/protocols/nix/nix32.ts";
+import { testKey } from "../fixtures/nix-upstream.ts";
 import { KEYS } from "../fixtures/stowhouse.ts";
 
-/** Caches and limits under which a short load brings about everything a dashboard shows. */
-export const CONFIG = {
+/** Caches and limits under which a short load brings about everything a dashboard shows. @param upstream URL of a binary cache */
+export const config = (upstream: string) => ({
   inlineLimit: "1KiB",
   caches: { default: { quota: "1GiB" }, small: { quota: "256KiB", entrySize: "128KiB" } },
   eviction: { interval: "100ms" },
   limits: { requestsPerMinute: 0 },
-};
+  protocols: { nix: { caches: { default: { upstreams: { away: { url: upstream, trustedKeys: [testKey("upstream-1").public.text] } } } } } },
+});
 
-/** One round of what clients do: saves, hits, misses, refusals, too large an entry, and more than a quota holds. */
+/** One round of what clients do: saves, hits, misses, refusals, too large an entry, more than a quota holds, and a question to an upstream. */
 export async function round(url: string, n: number): Promise<void> {
   const save = (cache: string, key: string, size: number, credential: string) => {
     const form = new FormData();
@@ -26,6 +29,7 @@ export async function round(url: string, n: number): Promise<void> {
     await send(`${url}/v1/download/${key}`, KEYS.read);
     await send(`${url}/c/small/v1/artifacts/key-${n}`, KEYS.admin);
   }
+  await send(`${url}/nix/default/${toNix32(randomBytes(20))}.narinfo`, KEYS.read);
 }
 
 async function send(url: string, key: string, init: RequestInit = {}): Promise<void> {

@@ -10,8 +10,9 @@ import { alerts } from "../../operator/resources/monitoring/alerts.ts";
 import { dashboard } from "../../operator/resources/monitoring/dashboard.ts";
 import { operatorAlerts } from "../../operator/resources/monitoring/operator-alerts.ts";
 import { operatorDashboard } from "../../operator/resources/monitoring/operator-dashboard.ts";
+import { NixUpstream } from "../fixtures/nix-upstream.ts";
 import { startStowhouse, type Stowhouse } from "../fixtures/stowhouse.ts";
-import { CONFIG, round } from "./load.ts";
+import { config, round } from "./load.ts";
 import { promtool, startPrometheus, type Prometheus } from "./prometheus.ts";
 
 /** Of the servers, and of the operator: as a ServiceMonitor labels them. */
@@ -25,13 +26,15 @@ const QUIET = ["Errors", "Read cache"];
 const FALLBACK = " or vector(0)";
 
 let data: string;
+let upstream: NixUpstream;
 let server: Stowhouse;
 let operator: HealthServer;
 let prometheus: Prometheus;
 
 beforeAll(async () => {
   data = mkdtempSync(path.join(tmpdir(), "stowhouse-monitoring-"));
-  server = await startStowhouse({ data: path.join(data, "data"), config: CONFIG });
+  upstream = await new NixUpstream().start();
+  server = await startStowhouse({ data: path.join(data, "data"), config: config(upstream.url) });
   let n = 0;
   for (; n < 5; n++) await round(server.url, n);
   const metrics = new Metrics("1.2.3");
@@ -54,6 +57,7 @@ afterAll(async () => {
   await prometheus?.stop();
   operator?.close();
   await server?.kill();
+  await upstream?.stop();
   rmSync(data, { recursive: true, force: true });
 });
 

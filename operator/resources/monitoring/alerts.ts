@@ -101,6 +101,16 @@ export function alerts(selector: string): AlertGroup[] {
       },
     },
     {
+      alert: "StowhouseUpstreamOpen",
+      expr: `max by (${instance}, cache, upstream) (stowhouse_upstream_open{${selector}}) == 1`,
+      for: "10m",
+      labels: { severity: "warning" },
+      annotations: {
+        summary: "{{ $labels.service }} leaves upstream {{ $labels.upstream }} of cache {{ $labels.cache }} alone.",
+        description: "It failed again and again. What is kept is served, the rest is 503 unless another upstream has it. Check its URL, its credentials and the network; GET /v1/admin/nix/upstreams says what it answered last.",
+      },
+    },
+    {
       alert: "StowhouseConfigurationRefused",
       expr: `min by (${instance}) (stowhouse_config_last_reload_successful{${selector}}) == 0`,
       for: "5m",

@@ -51,6 +51,15 @@ const service: Row = {
   ],
 };
 
+const upstreams: Row = {
+  title: "Upstreams",
+  panels: [
+    lines({ title: "Questions to upstreams", about: "What upstreams of Nix caches answered; without upstreams, none.", unit: "reqps", min: 0, width: 8, queries: [{ expr: `sum by (upstream, result) (${rate("stowhouse_upstream_requests_total")}) or vector(0)`, legend: "{{upstream}} {{result}}" }] }),
+    lines({ title: "Upstream latency", about: "95 of 100 answers come as fast; of NARs, their beginning.", unit: "s", min: 0, width: 8, queries: [{ expr: `histogram_quantile(0.95, sum by (upstream, kind, le) (${rate("stowhouse_upstream_request_duration_seconds_bucket")})) or vector(0)`, legend: "{{upstream}} {{kind}}" }] }),
+    lines({ title: "Left alone", about: "1 while an upstream is not asked because it failed too often.", unit: "short", min: 0, max: 1, width: 8, queries: [{ expr: `${once("stowhouse_upstream_open", "cache, upstream")} or vector(0)`, legend: "{{cache}} {{upstream}}" }] }),
+  ],
+};
+
 const capacity: Row = {
   title: "Capacity",
   panels: [
@@ -78,5 +87,5 @@ export const dashboard: Dashboard = board({
   title: "Stowhouse",
   about: "Hit rate, traffic, latency, errors, evictions and capacity of Stowhouse servers.",
   variables: [labelVariable("namespace", "Namespace", "stowhouse_database_up"), labelVariable("service", "Service", "stowhouse_database_up")],
-  rows: [overview, hits, service, capacity, processes],
+  rows: [overview, hits, service, upstreams, capacity, processes],
 });
