@@ -13,6 +13,8 @@ import type { Quota } from "./quota.ts";
 
 /** How far a body without an announced size may run ahead of the room kept for it, bytes. */
 const ROOM_STEP = 1024 * 1024;
+/** Bytes that `chunksOf` hands on at once. */
+const CHUNK = 1024 * 1024;
 
 /** Bytes on their way in: a buffer, or a stream of chunks which the consumer may keep. */
 export type Source = Buffer | AsyncIterable<Buffer>;
@@ -55,6 +57,9 @@ export interface OpenBody {
   read(start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Whose bytes are read: an entry, or an upload that is to become one. */
+export type Owner = Pick<Entry, "cache" | "keyspace" | "scope" | "key" | "version" | "size">;
 
 /** The bytes of entries: stream → verify → durable → visible on the way in, from RAM, database or storage on the way out. */
 export class Bodies {
@@ -220,13 +225,17 @@ export class Bodies {
    * @throws notFound, readFailure
    */
   async open(entry: Entry): Promise<OpenBody> {
-    const parts = await this.parts(entry);
+    return this.openParts(entry, await this.parts(entry));
+  }
+
+  /** Opens a body in these parts, which no entry needs to hold yet. @throws as `open` */
+  async openParts(owner: Owner, parts: readonly BlobLocation[]): Promise<OpenBody> {
     // Removed since it was looked up, and its list of parts with it.
-    if (parts.reduce((sum, part) => sum + part.size, 0) !== entry.size) throw errors.notFound();
+    if (parts.reduce((sum, part) => sum + part.size, 0) !== owner.size) throw errors.notFound();
     let index = 0;
-    let reader: BlobReader | undefined = parts.length > 0 ? await this.#openPart(entry, parts[0]!) : undefined;
+    let reader: BlobReader | undefined = parts.length > 0 ? await this.#openPart(owner, parts[0]!) : undefined;
     return {
-      size: entry.size,
+      size: owner.size,
       read: async (start, end, push) => {
         let offset = 0;
         for (let i = 0; i < parts.length && offset < end; i++) {
@@ -237,10 +246,10 @@ export class Bodies {
           if (i !== index || !reader) {
             await reader?.close();
             reader = undefined;
-            reader = await this.#openPart(entry, part);
+            reader = await this.#openPart(owner, part);
             index = i;
           }
-          await this.#readPart(entry, part, reader, from, to, push);
+          await this.#readPart(owner, part, reader, from, to, push);
         }
       },
       close: async () => {
@@ -268,7 +277,7 @@ export class Bodies {
     return store.presign?.(entry.blob.name!, seconds).catch(() => undefined);
   }
 
-  async #openPart(entry: Entry, part: BlobLocation): Promise<BlobReader> {
+  async #openPart(entry: Owner, part: BlobLocation): Promise<BlobReader> {
     if (part.store === null) {
       const bytes = await guarded(() => this.#database.read("blobBytes", { blob: part.id }));
       if (bytes && bytes.length === part.size) return memoryReader(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
@@ -284,7 +293,7 @@ export class Bodies {
     }
   }
 
-  async #readPart(entry: Entry, part: BlobLocation, reader: BlobReader, start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
+  async #readPart(entry: Owner, part: BlobLocation, reader: BlobReader, start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
     try {
       await reader.read(start, end, push);
     } catch (error) {
@@ -295,11 +304,22 @@ export class Bodies {
   }
 
   /** The bytes are gone although their row is there: whoever needs them is a miss from now on. Never throws. */
-  async #lost(entry: Entry, blob: BlobLocation): Promise<void> {
+  async #lost(entry: Owner, blob: BlobLocation): Promise<void> {
     this.#catalog.forget(entry);
     const audit: AuditRecord = { at: Date.now(), actor: "server", action: "repair", cache: entry.cache, keyspace: entry.keyspace, scope: entry.scope, key: entry.key, size: entry.size, result: "body lost", address: "" };
     const files = await this.#catalog.loseBlob(blob.id, audit).catch(() => []);
     await this.removeFiles(files);
+  }
+}
+
+/** A body as a stream of chunks its consumer may keep: the reader's own buffers are reused. */
+export async function* chunksOf(body: OpenBody): AsyncGenerator<Buffer> {
+  for (let start = 0; start < body.size; start += CHUNK) {
+    const end = Math.min(start + CHUNK, body.size);
+    const copy = Buffer.allocUnsafeSlow(end - start);
+    let offset = 0;
+    await body.read(start, end, (chunk) => void (offset += chunk.copy(copy, offset)));
+    yield copy;
   }
 }
 

@@ -1,6 +1,6 @@
 import { ARCHIVES } from "./archives.ts";
 import type { Database } from "../database/database.ts";
-import type { Bodies } from "./bodies.ts";
+import { chunksOf, type Bodies } from "./bodies.ts";
 import type { Caches } from "./caches.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Entry } from "./entry.ts";
@@ -47,7 +47,7 @@ export class Compaction {
     const cache = this.#caches.require(entry.cache);
     const body = await this.#bodies.open(entry);
     try {
-      const blob = await this.#bodies.ingest(cache, entry.trusted, chunks(body), { size: entry.size, digest: entry.digest ?? undefined, limit: entry.size, counted: false });
+      const blob = await this.#bodies.ingest(cache, entry.trusted, chunksOf(body), { size: entry.size, digest: entry.digest ?? undefined, limit: entry.size, counted: false });
       const { joined, unused } = await this.#database.write("joinParts", { id: entry.id, blob, now: Date.now() });
       await this.#bodies.removeFiles(unused);
       this.#catalog.forget(entry);
@@ -55,17 +55,5 @@ export class Compaction {
     } finally {
       await body.close();
     }
-  }
-}
-
-/** A body as a stream of chunks its consumer may keep: the reader's own buffers are reused. */
-async function* chunks(body: { size: number; read(start: number, end: number, push: (chunk: Buffer) => Promise<void> | undefined): Promise<void> }): AsyncGenerator<Buffer> {
-  const step = 4 * 1024 * 1024;
-  for (let start = 0; start < body.size; start += step) {
-    const end = Math.min(start + step, body.size);
-    const copy = Buffer.allocUnsafeSlow(end - start);
-    let offset = 0;
-    await body.read(start, end, (chunk) => void (offset += chunk.copy(copy, offset)));
-    yield copy;
   }
 }

@@ -1,5 +1,6 @@
+import { hash } from "node:crypto";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { bytesOf, FIXED, grant, LOOSE, putText, startCore, testCache, textOf, type TestCore, type TestOptions } from "../../test/fixtures/core.ts";
+import { bytesOf, CAS, FIXED, grant, LOOSE, putText, startCore, testCache, textOf, type TestCore, type TestOptions } from "../../test/fixtures/core.ts";
 import type { Upload } from "./uploads.ts";
 
 const main = grant("local:main");
@@ -195,5 +196,55 @@ describe("an upload in parts", () => {
     await on.uploads.commit(main, FIXED, upload, { parts: null, address: "10.0.0.1" });
     expect(on.audited).toMatchObject([{ action: "put", key: "k", size: 3, address: "10.0.0.1" }]);
     expect(await on.database.read("queryAudit", { limit: 5 })).toMatchObject([{ action: "put", key: "k", size: 3 }]);
+  });
+});
+
+describe("an upload in parts that is named by its digest", () => {
+  const texts = ["one ", "x".repeat(300), " two"];
+  const digest = hash("sha256", texts.join(""));
+  const plain = { parts: null, pass: (body: AsyncIterable<Buffer>) => body, metadata: () => "{}" };
+
+  test("is read by all scopes once it was verified, and is moved by nobody", async () => {
+    const on = await core();
+    const upload = await uploadOf(on, texts);
+    const before = await on.files();
+    const entry = await on.uploads.commitVerified(main, FIXED, upload, CAS, digest, { ...plain, size: 308 });
+    expect(entry).toMatchObject({ key: digest, digest, metadata: "{}", size: 308 });
+    expect(await textOf(on, pull, CAS, digest)).toBe(texts.join(""));
+    expect(await textOf(on, main, FIXED, "k")).toBeUndefined();
+    expect(await on.files()).toEqual(before);
+    expect(await open(on)).toEqual([]);
+    expect(on.audited).toMatchObject([{ action: "put", keyspace: "cas", scope: "*", key: digest, size: 308 }]);
+  });
+
+  test("is refused with another digest or size, and can be committed right after that", async () => {
+    const on = await core();
+    const upload = await uploadOf(on, texts);
+    for (const [of, more] of [["0".repeat(64), {}], [digest, { size: 307 }], [digest, { parts: ["p1", "p0", "p2"] }]] as const) {
+      await expect(on.uploads.commitVerified(main, FIXED, upload, CAS, of, { ...plain, ...(more as object) })).rejects.toMatchObject({ code: "STOW_DIGEST_MISMATCH" });
+    }
+    await expect(on.uploads.commitVerified(main, FIXED, upload, CAS, digest, { ...plain, parts: ["p9"] })).rejects.toMatchObject({ code: "STOW_BAD_REQUEST" });
+    await expect(on.uploads.commitVerified(other, FIXED, upload, CAS, digest, plain)).rejects.toMatchObject({ code: "STOW_UPLOAD_GONE" });
+    expect(await textOf(on, main, CAS, digest)).toBeUndefined();
+    await on.uploads.commitVerified(main, FIXED, upload, CAS, digest, plain);
+  });
+
+  test("holds nothing that came after it was read", async () => {
+    const on = await core();
+    const upload = await uploadOf(on, texts);
+    async function* meanwhile(body: AsyncIterable<Buffer>) {
+      yield* body;
+      await on.uploads.part(upload, "p1", 1, Buffer.from("y".repeat(300)));
+    }
+    await expect(on.uploads.commitVerified(main, FIXED, upload, CAS, digest, { ...plain, pass: meanwhile })).rejects.toMatchObject({ code: "STOW_BAD_REQUEST" });
+    expect(await textOf(on, main, CAS, digest)).toBeUndefined();
+  });
+
+  test("is one use of what is there already", async () => {
+    const on = await core();
+    const first = await on.uploads.commitVerified(pull, FIXED, await uploadOf(on, texts, "k", pull), CAS, digest, plain);
+    const second = await on.uploads.commitVerified(main, FIXED, await uploadOf(on, [texts.join("")]), CAS, digest, plain);
+    expect(second.id).toBe(first.id);
+    expect(await open(on)).toEqual([]);
   });
 });

@@ -1,11 +1,11 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { Database } from "../database/database.ts";
 import type { FrameContent } from "../database/operations/chunks.ts";
-import type { Upload } from "../database/operations/uploads.ts";
-import { auditOf, type Bodies, type Source } from "./bodies.ts";
+import type { Upload, Verified } from "../database/operations/uploads.ts";
+import { auditOf, chunksOf, type Bodies, type Owner, type Source } from "./bodies.ts";
 import { assertKey, writeScope, type Catalog } from "./catalog.ts";
 import type { Caches } from "./caches.ts";
-import type { Entry, Keyspace } from "./entry.ts";
+import type { BlobLocation, Entry, Keyspace } from "./entry.ts";
 import { errors, readFailure, writeFailure } from "./errors.ts";
 import type { Grant } from "./grant.ts";
 import type { Journal } from "./journal.ts";
@@ -19,6 +19,20 @@ export interface UploadLimits {
   readonly parts: number;
   /** Open uploads of one credential. */
   readonly perActor: number;
+}
+
+export interface CommitOptions {
+  /** Names in order; null takes all, by position. */
+  readonly parts: string[] | null;
+  readonly size?: number | undefined;
+  readonly address?: string;
+}
+
+export interface VerifiedOptions extends CommitOptions {
+  /** Sees the body in order, hands it on, and may refuse it. */
+  readonly pass: (body: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
+  /** Asked once the whole body was read. */
+  readonly metadata: () => string | null;
 }
 
 /**
@@ -48,7 +62,7 @@ export class Uploads {
   async reserve(grant: Grant, keyspace: Keyspace, key: string, version: string, options: { metadata?: string | null; size?: number | undefined } = {}): Promise<Upload> {
     assertKey(keyspace, key, version);
     const scope = writeScope(grant, keyspace);
-    // All scopes trust the digest in the name, which is known of a whole body only.
+    // All scopes trust the digest in the name, which is known of a whole body only: see commitVerified.
     if (keyspace.contentAddressed) throw errors.badRequest("a content-addressed body is sent whole");
     const cache = this.#caches.require(grant.cache);
     if (options.size !== undefined && options.size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
@@ -155,26 +169,84 @@ export class Uploads {
    * Makes the upload an entry: its body is the listed parts in this order (null: all, by position).
    * @throws uploadGone, exists, badRequest (a part is missing), digestMismatch (size), tooLarge
    */
-  async commit(grant: Grant, keyspace: Keyspace, upload: Upload, options: { parts: string[] | null; size?: number | undefined; address?: string }): Promise<Entry> {
-    // Whoever commits must be able to write there itself; the reservation's id alone proves nothing.
-    if (grant.cache !== upload.cache || upload.keyspace !== keyspace.name || writeScope(grant, keyspace) !== upload.scope) throw errors.uploadGone();
+  async commit(grant: Grant, keyspace: Keyspace, upload: Upload, options: CommitOptions): Promise<Entry> {
+    assertWriter(grant, keyspace, upload);
+    return this.#commit(grant, keyspace, upload, { ...options, metadata: upload.metadata });
+  }
+
+  /**
+   * Makes the upload an entry of a content-addressed keyspace: its listed parts are read, and exactly what was read is committed,
+   * whoever sends a part meanwhile.
+   * @throws what `commit` does, digestMismatch (also for another digest), readFailure, and what `pass` throws
+   */
+  async commitVerified(grant: Grant, keyspace: Keyspace, upload: Upload, into: Keyspace, digest: string, options: VerifiedOptions): Promise<Entry> {
+    assertWriter(grant, keyspace, upload);
+    assertKey(into, digest);
+    const body = await this.#listed(upload, options);
+    const size = body.reduce((sum, blob) => sum + blob.size, 0);
+    const renewing = setInterval(() => void this.#renew(upload), this.#limits.idle / 3).unref();
+    try {
+      await this.#assertDigest({ ...upload, size }, body, digest, options.pass);
+    } finally {
+      clearInterval(renewing);
+    }
+    const verified = { keyspace: into.name, scope: writeScope(grant, into), digest, blobs: body.map((blob) => blob.id) };
+    return this.#commit(grant, into, upload, { ...options, metadata: options.metadata(), verified });
+  }
+
+  async #listed(upload: Upload, { parts, size }: CommitOptions): Promise<BlobLocation[]> {
+    let stored;
+    try {
+      stored = await this.#database.read("uploadBlobs", { id: upload.id });
+    } catch (error) {
+      throw readFailure(error);
+    }
+    const byName = new Map(stored.map(({ name, blob }) => [name, blob]));
+    const body = (parts ?? [...byName.keys()]).map((name) => byName.get(name));
+    if (!body.every((blob) => blob !== undefined)) throw errors.badRequest("a listed part was not uploaded");
+    const sent = body.reduce((sum, blob) => sum + blob.size, 0);
+    const { entrySize } = this.#caches.require(upload.cache);
+    if (size !== undefined && size !== sent) throw announced(sent, size);
+    if (sent > entrySize) throw errors.tooLarge(`${entrySize} bytes`);
+    return body;
+  }
+
+  async #assertDigest(owner: Owner, parts: readonly BlobLocation[], digest: string, pass: VerifiedOptions["pass"]): Promise<void> {
+    const hash = createHash("sha256");
+    const body = await this.#bodies.openParts(owner, parts);
+    try {
+      for await (const chunk of pass(chunksOf(body))) hash.update(chunk);
+    } finally {
+      await body.close();
+    }
+    const found = hash.digest("hex");
+    if (found !== digest) throw errors.digestMismatch(`it hashes to ${found}`);
+  }
+
+  async #commit(grant: Grant, keyspace: Keyspace, upload: Upload, options: CommitOptions & { metadata: string | null; verified?: Verified }): Promise<Entry> {
+    const { parts, size, metadata, verified, address } = options;
     const cache = this.#caches.require(upload.cache);
-    if (options.size !== undefined && options.size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
-    const audit = auditOf(grant, "put", upload.keyspace, upload.scope, upload.key, options.size ?? 0, options.address);
+    if (size !== undefined && size > cache.entrySize) throw errors.tooLarge(`${cache.entrySize} bytes`);
+    const audit = auditOf(grant, "put", keyspace.name, verified?.scope ?? upload.scope, verified?.digest ?? upload.key, size ?? 0, address);
     let result;
     try {
       result = await this.#database.write("commitUpload", {
-        id: upload.id, parts: options.parts, size: options.size ?? null, maxSize: cache.entrySize, expires: null, metadata: upload.metadata, now: audit.at, overwrite: keyspace.overwrite ?? false, audit,
+        id: upload.id, parts, size: size ?? null, maxSize: cache.entrySize, expires: null, metadata, now: audit.at, overwrite: keyspace.overwrite ?? false, audit, verified,
       });
     } catch (error) {
       throw writeFailure(error);
     }
     if (result.status === "gone") throw errors.uploadGone();
     if (result.status === "missing") throw errors.badRequest("a listed part was not uploaded");
-    if (result.status === "size") throw errors.digestMismatch(`${result.size} bytes were uploaded, ${options.size} were announced`);
+    if (result.status === "size") throw announced(result.size, size!);
     if (result.status === "large") throw errors.tooLarge(`${cache.entrySize} bytes`);
-    this.#catalog.forget(upload);
-    if (result.status === "exists") throw errors.exists();
+    this.#catalog.forget(result.entry);
+    if (result.status === "exists") {
+      if (!verified) throw errors.exists();
+      // The same bytes again are a use of them.
+      this.#catalog.touch(result.entry, grant);
+      return result.entry;
+    }
     this.#journal.auditLine({ ...audit, size: result.entry.size });
     return result.entry;
   }
@@ -187,4 +259,13 @@ export class Uploads {
       throw writeFailure(error);
     }
   }
+}
+
+/** Whoever commits must be able to write there itself; the reservation's id alone proves nothing. @throws uploadGone */
+function assertWriter(grant: Grant, keyspace: Keyspace, upload: Upload): void {
+  if (grant.cache !== upload.cache || upload.keyspace !== keyspace.name || writeScope(grant, keyspace) !== upload.scope) throw errors.uploadGone();
+}
+
+function announced(sent: number, size: number) {
+  return errors.digestMismatch(`${sent} bytes were uploaded, ${size} were announced`);
 }

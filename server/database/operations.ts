@@ -3,6 +3,7 @@ import * as archives from "./operations/archives.ts";
 import * as audit from "./operations/audit.ts";
 import * as blobs from "./operations/blobs.ts";
 import * as browse from "./operations/browse.ts";
+import * as deploy from "./operations/deploy.ts";
 import * as entries from "./operations/entries.ts";
 import * as keys from "./operations/keys.ts";
 import * as losses from "./operations/losses.ts";
@@ -11,7 +12,7 @@ import type { Operation } from "./step.ts";
 
 const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob } = blobs;
-const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
+const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, uploadBlobs, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { leaseChunks, leaseParts, copyArchive } = archives;
 const { appendAudit, queryAudit, pruneAudit } = audit;
 
@@ -19,9 +20,10 @@ const { appendAudit, queryAudit, pruneAudit } = audit;
 export const operations = {
   getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
   blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob,
-  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
+  reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, uploadBlobs, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   leaseChunks, leaseParts, copyArchive,
   appendAudit, queryAudit, pruneAudit,
+  ...deploy,
   ...keys,
   ...losses,
   ...admin,

@@ -5,7 +5,7 @@ import type { Database } from "../database.ts";
 import type { AuditRecord } from "../operations/audit.ts";
 import type { NewBlob } from "../operations/blobs.ts";
 import type { EntryName } from "../operations/entries.ts";
-import type { Upload } from "../operations/uploads.ts";
+import type { Upload, Verified } from "../operations/uploads.ts";
 
 export interface Subject {
   readonly database: Database;
@@ -74,9 +74,9 @@ export function part(database: Database, upload: { id: string }, name: string, p
   return database.write("addPart", { id: upload.id, name, position, blob, now, expires: now + 1_000, maxParts: 100 });
 }
 
-export function commit(database: Database, upload: { id: string }, more: { parts?: string[] | null; size?: number; maxSize?: number; overwrite?: boolean; now?: number } = {}) {
-  const { parts = null, size = null, maxSize = 1e9, overwrite = false, now = 1_000 } = more;
-  return database.write("commitUpload", { id: upload.id, parts, size, maxSize, expires: null, metadata: null, now, overwrite, audit: audit() });
+export function commit(database: Database, upload: { id: string }, more: { parts?: string[] | null; size?: number; maxSize?: number; overwrite?: boolean; now?: number; verified?: Verified } = {}) {
+  const { parts = null, size = null, maxSize = 1e9, overwrite = false, now = 1_000, verified } = more;
+  return database.write("commitUpload", { id: upload.id, parts, size, maxSize, expires: null, metadata: null, now, overwrite, audit: audit(), verified });
 }
 
 export async function read(database: Database, name: EntryName): Promise<Entry | undefined> {

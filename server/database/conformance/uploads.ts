@@ -144,6 +144,30 @@ export function uploads(get: () => Subject): void {
       await expectSound(get());
     });
 
+    test("a verified body is named by its digest, and holds the very blobs that were read", async () => {
+      const cache = newCache();
+      const upload = await reserve(db(), named(cache, "one"));
+      for (const [i, text] of ["left", "right"].entries()) await part(db(), upload, text, i, inline(text));
+      const sent = await db().read("uploadBlobs", { id: upload.id });
+      expect(sent).toMatchObject([{ name: "left", blob: { size: 4 } }, { name: "right", blob: { size: 5 } }]);
+      const verified = { keyspace: "cas", scope: "*", digest: "d".repeat(64), blobs: sent.map((one) => one.blob.id) };
+      await part(db(), upload, "right", 1, inline("wrong"));
+      expect((await commit(db(), upload, { verified })).status).toBe("missing");
+      await part(db(), upload, "right", 1, inline("right"));
+      await part(db(), upload, "late", 2, inline("late"));
+      expect((await commit(db(), upload, { verified })).status).toBe("missing");
+      const done = await commit(db(), upload, { verified, parts: ["left", "right"] });
+      if (done.status !== "created") throw new Error(done.status);
+      expect(done.entry).toMatchObject({ keyspace: "cas", scope: "*", key: "d".repeat(64), digest: "d".repeat(64), size: 9, blob: null });
+      expect(await textOf(db(), done.entry)).toBe("leftright");
+      const again = await reserve(db(), named(cache, "two"));
+      await part(db(), again, "left", 0, inline("left"));
+      expect((await commit(db(), again, { verified: { ...verified, blobs: verified.blobs.slice(0, 1) } })).status).toBe("exists");
+      expect(await db().read("getUpload", { id: again.id })).toBeUndefined();
+      expect(await pending(cache)).toEqual([]);
+      await expectSound(get());
+    });
+
     test("arranging names parts by place and drops the others", async () => {
       const upload = await reserve(db(), named(newCache()));
       for (const [i, text] of ["u1", "u2", "c1", "u3"].entries()) await part(db(), upload, text, i, inline(text));

@@ -75,6 +75,12 @@ export function* uploadParts(args: { id: string }): Steps<UploadPart[]> {
   return rows as unknown as UploadPart[];
 }
 
+/** The parts of an upload and where their bytes are, by position. */
+export function* uploadBlobs(args: { id: string }): Steps<{ name: string; blob: BlobLocation }[]> {
+  const rows = yield* all(`SELECT p.name, ${BLOB_COLUMNS} FROM upload_parts p JOIN blobs b ON b.id = p.blob WHERE p.upload = ?1 ORDER BY p.position, p.name`, args.id);
+  return rows.map((row) => ({ name: row["name"] as string, blob: blobOf(row)! }));
+}
+
 /**
  * Adds a part, or replaces the one with this name, and prolongs the reservation. `gone` when the upload has ended or has
  * expired; `full` when it has `maxParts` already.
@@ -146,32 +152,46 @@ export type CommitResult =
   | { readonly status: "size"; readonly size: number }
   | { readonly status: "large"; readonly size: number };
 
+/** The name that a body whose digest was verified gets, and the blobs that were read to know it. */
+export interface Verified {
+  readonly keyspace: string;
+  readonly scope: string;
+  readonly digest: string;
+  readonly blobs: readonly number[];
+}
+
 /**
  * Turns an upload into an entry by listing its parts, without moving a byte. Parts that are not listed are dropped.
  * `gone` when it has ended or expired; `size` and `large` when its parts are not what was announced, or more than allowed.
  * @param args.parts names in order; null takes all by position
+ * @param args.verified names the entry by its digest; a part that is no longer the blob that was read is `missing`
  */
 export function* commitUpload(
-  args: { id: string; parts: string[] | null; size: number | null; maxSize: number; expires: number | null; metadata: string | null; now: number; overwrite: boolean; audit: NewEntry["audit"] },
+  args: {
+    id: string; parts: string[] | null; size: number | null; maxSize: number; expires: number | null; metadata: string | null; now: number; overwrite: boolean;
+    audit: NewEntry["audit"]; verified?: Verified | undefined;
+  },
   slot: number,
 ): Steps<CommitResult> {
   // The update changes nothing: it is the lock that orders this against parts, abort and other commits.
   const locked = yield* first("UPDATE uploads SET expires = expires WHERE id = ?1 AND expires > ?2 RETURNING *", args.id, args.now);
   if (!locked) return { status: "gone" };
   const upload = uploadOf(locked);
-  const rows = yield* all(`SELECT p.name, p.position, ${BLOB_COLUMNS} FROM upload_parts p JOIN blobs b ON b.id = p.blob WHERE p.upload = ?1 ORDER BY p.position, p.name`, args.id);
-  const byName = new Map(rows.map((row) => [row["name"] as string, blobOf(row)!]));
+  const byName = new Map((yield* uploadBlobs(args)).map(({ name, blob }) => [name, blob]));
   const body: BlobLocation[] = [];
   for (const name of args.parts ?? byName.keys()) {
     const blob = byName.get(name);
-    if (!blob) return { status: "missing", part: name };
+    if (!blob || (args.verified && blob.id !== args.verified.blobs[body.length])) return { status: "missing", part: name };
     body.push(blob);
   }
+  if (args.verified && body.length !== args.verified.blobs.length) return { status: "missing", part: "" };
   const size = body.reduce((sum, part) => sum + part.size, 0);
   if (args.size !== null && args.size !== size) return { status: "size", size };
   if (size > args.maxSize) return { status: "large", size };
 
-  const place = yield* takePlace({ ...upload, overwrite: args.overwrite, now: args.now });
+  const { verified } = args;
+  const name = verified ? { ...upload, keyspace: verified.keyspace, scope: verified.scope, key: verified.digest } : upload;
+  const place = yield* takePlace({ ...name, overwrite: args.overwrite, now: args.now });
   if (place.taken) {
     yield* abortUpload({ id: args.id, now: args.now }, slot);
     return { status: "exists", entry: place.taken, unused: [] };
@@ -181,8 +201,8 @@ export function* commitUpload(
   if (claims.length > 0) yield claims;
   const single = body.length === 1 ? body[0]! : null;
   const put = yield* insertEntry(
-    { ...upload, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
-    { size, digest: single?.digest ?? null, blob: single },
+    { ...name, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
+    { size, digest: verified?.digest ?? single?.digest ?? null, blob: single },
     single ? [] : body,
     place.dropped,
     slot,
