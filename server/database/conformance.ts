@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe } from "vitest";
 import { archives } from "./conformance/archives.ts";
 import { blobs } from "./conformance/blobs.ts";
 import { browse } from "./conformance/browse.ts";
+import { deploy } from "./conformance/deploy.ts";
 import { entries } from "./conformance/entries.ts";
 import { races } from "./conformance/races.ts";
 import { records } from "./conformance/records.ts";
@@ -17,6 +18,6 @@ export function conformance(label: string, start: () => Promise<Subject>): void 
       subject = await start();
     });
     afterAll(() => subject?.stop());
-    for (const suite of [entries, blobs, uploads, archives, browse, records, races, sequences]) suite(() => subject);
+    for (const suite of [entries, blobs, uploads, archives, browse, records, deploy, races, sequences]) suite(() => subject);
   });
 }

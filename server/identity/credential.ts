@@ -1,6 +1,6 @@
 import type { Cache } from "../core/caches.ts";
 import type { Grant } from "../core/grant.ts";
-import type { KeyRecord } from "../database/operations/keys.ts";
+import type { DeployRight, KeyRecord } from "../database/operations/keys.ts";
 
 /**
  * What a grant depends on of a cache. Grants are kept by this very object, so a cache whose settings change must be a new
@@ -20,6 +20,8 @@ export interface Credential {
   readonly public: boolean;
   /** Milliseconds since the epoch; null: no end. A URL signed on its behalf must not outlive it. */
   readonly expires: number | null;
+  /** What a key may do in a workspace of Cachix Deploy; never what a session may. */
+  readonly deploy?: DeployRight | undefined;
   /** Its rights in a cache, frozen; undefined when it has none there. Cheap: made once for each cache. */
   grant(cache: CacheView): Grant | undefined;
 }
@@ -48,6 +50,7 @@ class Holder implements Credential {
   readonly caches: readonly string[];
   readonly public: boolean;
   readonly expires: number | null;
+  readonly deploy: DeployRight | undefined;
   readonly #rights: (cache: CacheView) => Rights | undefined;
   readonly #grants = new WeakMap<CacheView, Grant | "none">();
 
@@ -58,6 +61,7 @@ class Holder implements Credential {
     this.caches = Object.freeze([...what.caches]);
     this.public = what.public;
     this.expires = what.expires;
+    this.deploy = what.deploy && Object.freeze({ ...what.deploy });
     this.#rights = rights;
     Object.freeze(this);
   }
@@ -85,7 +89,7 @@ export const anonymous: Credential = new Holder(
 
 export function keyCredential(key: KeyRecord): Credential {
   const { permission, caches, expires } = key;
-  return new Holder({ kind: "key", actor: `key:${key.id}`, permission, caches, public: key.public, expires }, (cache) => {
+  return new Holder({ kind: "key", actor: `key:${key.id}`, permission, caches, public: key.public, expires, deploy: key.deploy }, (cache) => {
     if (!caches.includes(cache.name) && !caches.includes("*")) return undefined;
     if (key.public) return { read: [cache.defaultScope], write: null, trusted: false, admin: false };
     const own = key.scope ?? cache.defaultScope;

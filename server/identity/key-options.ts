@@ -1,6 +1,6 @@
 import { errors } from "../core/errors.ts";
 import { assertNamedScope, isCacheName, isScope, type Scope } from "../core/scope.ts";
-import type { KeyRecord } from "../database/operations/keys.ts";
+import type { DeployRight, KeyRecord } from "../database/operations/keys.ts";
 
 /** What an administrator says of a new key. */
 export interface KeyOptions {
@@ -19,6 +19,8 @@ export interface KeyOptions {
   readonly public?: boolean | undefined;
   /** Milliseconds since the epoch; null: no end. */
   readonly expires?: number | null | undefined;
+  /** What it may do in a workspace of Cachix Deploy, beside the rest. */
+  readonly deploy?: DeployRight | undefined;
 }
 
 export type KeyRights = Omit<KeyRecord, "id" | "hash" | "created" | "used" | "revoked">;
@@ -42,6 +44,21 @@ export function keyRights(options: KeyOptions, now: number): KeyRights {
     throw errors.badRequest("a public key reads the default scope only: it has the permission read and neither scope nor reads");
   }
   if (expires !== null && !(Number.isSafeInteger(expires) && expires > now)) throw errors.badRequest("a key's expiry lies in the future");
+  if (options.deploy) assertDeployRight(options.deploy, options);
   const trusted = permission !== "read" && (options.trusted ?? true);
-  return { name, permission, caches: [...caches], scope, reads: reads && [...reads], trusted, public: isPublic, expires };
+  return { name, permission, caches: [...caches], scope, reads: reads && [...reads], trusted, public: isPublic, expires, ...(options.deploy && { deploy: options.deploy }) };
+}
+
+/** Agents are called like this. */
+export const AGENT_NAME = /^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$/;
+
+/** @throws badRequest */
+function assertDeployRight({ workspace, may, agent }: DeployRight, options: KeyOptions): void {
+  if (!isCacheName(workspace)) throw errors.badRequest(`"${workspace}" is not a workspace's name`);
+  if (may !== "agent" && may !== "activate") throw errors.badRequest("in a workspace a key may be an agent or activate");
+  if (agent !== undefined && (may !== "agent" || !AGENT_NAME.test(agent))) throw errors.badRequest(`"${agent}" is not the name of an agent that a key could be`);
+  // An agent's key lies on every machine, and a public one in every workflow.
+  if (options.permission === "admin" || (may === "agent" && options.permission !== "read") || options.public) {
+    throw errors.badRequest("an agent's key only reads; a key that activates reads or writes; neither is public");
+  }
 }

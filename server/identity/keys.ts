@@ -121,8 +121,8 @@ export class Keys {
 
   async #insert(rights: KeyRights, now: number): Promise<NewKey> {
     const key = generateKey(rights.permission);
-    const { name, permission, caches, scope, reads, trusted, expires } = rights;
-    const info = { id: newKeyId(now), name, permission, caches, scope, reads, trusted, public: rights.public, created: now, expires, used: null, revoked: null };
+    const { name, permission, caches, scope, reads, trusted, expires, deploy } = rights;
+    const info = { id: newKeyId(now), name, permission, caches, scope, reads, trusted, public: rights.public, created: now, expires, used: null, revoked: null, ...(deploy && { deploy }) };
     if (!(await this.#database.write("createKey", { ...info, hash: hashKey(key) }))) throw errors.writeFailure();
     this.#changed();
     return { key, info };

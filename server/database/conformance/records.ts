@@ -94,7 +94,7 @@ export function records(get: () => Subject): void {
 
   describe("keys", () => {
     test("a key comes back whole by hash and by id, and is made once", async () => {
-      const one = key({ scope: "team:ci", reads: ["team:ci", "local:main"], expires: 5, trusted: false, public: true, permission: "read" });
+      const one = key({ scope: "team:ci", reads: ["team:ci", "local:main"], expires: 5, trusted: false, public: true, permission: "read", deploy: { workspace: "prod", may: "agent", agent: "web" } });
       expect(await db().write("createKey", one)).toBe(true);
       expect(await db().write("createKey", { ...one, hash: "another" })).toBe(false);
       expect(await db().write("createKey", { ...one, id: "another" })).toBe(false);

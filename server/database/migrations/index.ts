@@ -1,8 +1,9 @@
 import initial from "./0001-initial.ts";
 import chunks from "./0002-chunks.ts";
+import deploy from "./0003-deploy.ts";
 
 /** In order; a number is never reused and a released migration never changed. */
-const migrations: readonly string[] = [initial, chunks];
+const migrations: readonly string[] = [initial, chunks, deploy];
 
 export interface Dialect {
   /** A primary key whose numbers are never used again: names that were given out must not come to mean something else. */

@@ -20,6 +20,16 @@ export interface KeyRecord {
   readonly expires: number | null;
   readonly used: number | null;
   readonly revoked: number | null;
+  /** What it may do in a workspace of Cachix Deploy. */
+  readonly deploy?: DeployRight | undefined;
+}
+
+export interface DeployRight {
+  readonly workspace: string;
+  /** Be an agent, or tell agents what to activate and see what came of it. */
+  readonly may: "agent" | "activate";
+  /** The one agent it may be. Default: any of the workspace. */
+  readonly agent?: string | undefined;
 }
 
 function keyOf(row: Row): KeyRecord {
@@ -29,16 +39,17 @@ function keyOf(row: Row): KeyRecord {
     reads: row["reads"] === null ? null : JSON.parse(row["reads"] as string),
     trusted: row["trusted"] === 1,
     public: row["public"] === 1,
+    deploy: row["deploy"] === null ? undefined : JSON.parse(row["deploy"] as string),
   };
 }
 
 /** False when a key with this id or hash exists. */
 export function* createKey(k: KeyRecord): Steps<boolean> {
   const row = yield* first(
-    "INSERT INTO keys (id, hash, name, permission, caches, scope, reads, trusted, public, created, expires, used, revoked) " +
-      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, NULL, NULL) ON CONFLICT DO NOTHING RETURNING id",
+    "INSERT INTO keys (id, hash, name, permission, caches, scope, reads, trusted, public, created, expires, used, revoked, deploy) " +
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, NULL, NULL, ?12) ON CONFLICT DO NOTHING RETURNING id",
     k.id, k.hash, k.name, k.permission, JSON.stringify(k.caches), k.scope, k.reads === null ? null : JSON.stringify(k.reads),
-    flag(k.trusted), flag(k.public), k.created, k.expires,
+    flag(k.trusted), flag(k.public), k.created, k.expires, k.deploy === undefined ? null : JSON.stringify(k.deploy),
   );
   return row !== undefined;
 }
