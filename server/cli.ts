@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { registerAdminCommands } from "./cli/admin-commands.ts";
 import { registerClientCommands, registerLocalListing, type ClientIo } from "./cli/client-commands.ts";
 import { listEntries, type LsOptions } from "./cli/ls.ts";
+import { registerMigrateCommand } from "./cli/migrate-config.ts";
 import { StowError } from "./core/errors.ts";
 import { VERSION } from "./version.ts";
 
@@ -65,6 +66,7 @@ const io: ClientIo = { env: process.env, stdout: process.stdout, stderr: process
 const { ls } = registerAdminCommands(program, io);
 registerLocalListing(ls, io, (options: LsOptions) => listEntries(options, io));
 registerClientCommands(program, io);
+registerMigrateCommand(program, io);
 
 try {
   await program.parseAsync();

@@ -68,7 +68,8 @@ function variableValue(variable: string, path: string, sources: Sources, problem
   return text || undefined;
 }
 
-function readText(path: string, why: string, sources: Sources): string {
+/** Reads a file of settings. @throws config when it can't be read, or is too large to be one */
+export function readText(path: string, why: string, sources: Pick<Sources, "readFile">): string {
   let text: string;
   try {
     text = sources.readFile(path);
