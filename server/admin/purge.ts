@@ -9,9 +9,10 @@ const BATCH = 100;
  */
 export async function purge(core: Core, cache: string, signal: AbortSignal): Promise<boolean> {
   const { database, catalog } = core;
-  for (const trusted of [false, true]) {
+  // What is held first: without it nothing holds the rest.
+  for (const [held, trusted] of [[true, false], [true, true], [false, false], [false, true]] as const) {
     while (!signal.aborted) {
-      const entries = await database.scan("evictionCandidates", { cache, trusted, before: Number.MAX_SAFE_INTEGER, limit: BATCH });
+      const entries = await database.scan("evictionCandidates", { cache, trusted, held, before: Number.MAX_SAFE_INTEGER, limit: BATCH });
       if (entries.length === 0) break;
       const audit = { at: Date.now(), actor: "server", action: "purge", cache, keyspace: "", scope: "", key: "", size: 0, result: "cache deleted", address: "" };
       await catalog.removeIds(entries.map((entry) => entry.id), audit);

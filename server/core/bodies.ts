@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Database, MaybePromise } from "../database/database.ts";
 import type { AuditRecord } from "../database/operations/audit.ts";
 import type { NewBlob } from "../database/operations/blobs.ts";
+import type { NeededName } from "../database/operations/needs.ts";
 import { MissingBlob, type BlobReader, type BlobStore, type BlobWriter } from "../storage/store.ts";
 import { assertKey, writeScope, type Catalog } from "./catalog.ts";
 import type { Cache, Caches } from "./caches.ts";
@@ -29,6 +30,10 @@ export interface PutOptions {
   readonly metadata?: string | null | (() => string | null);
   readonly overwrite?: boolean;
   readonly expires?: number | null;
+  /** What eviction must leave as long as this entry is there. Undefined: nothing, and nobody needs this one. */
+  readonly needs?: readonly NeededName[] | undefined;
+  /** Never evicted; only its own time, or who names it, removes it. */
+  readonly kept?: boolean | undefined;
   /** Where the client is, for the audit log. */
   readonly address?: string;
 }
@@ -99,7 +104,7 @@ export class Bodies {
     try {
       result = await this.#database.write("putEntry", {
         cache: cache.name, keyspace: keyspace.name, scope, key, version: options.version ?? "", metadata,
-        trusted: grant.trusted, expires: options.expires ?? null, now: audit.at, overwrite: options.overwrite ?? false, audit, blob,
+        trusted: grant.trusted, expires: options.expires ?? null, now: audit.at, overwrite: options.overwrite ?? false, needs: options.needs, kept: options.kept, audit, blob,
       });
     } catch (error) {
       await this.discard(blob, error);

@@ -155,12 +155,15 @@ export class Catalog {
     return (await this.removeIds([entry.id], audit)).length > 0;
   }
 
-  /** Removes entries by id (eviction, administration), in batches of at most 500. */
-  async removeIds(ids: number[], audit: AuditRecord): Promise<Entry[]> {
+  /**
+   * Removes entries by id (eviction, administration), in batches of at most 500.
+   * @param unheld in this order, and only what nothing needs once those before it are gone
+   */
+  async removeIds(ids: number[], audit: AuditRecord, unheld = false): Promise<Entry[]> {
     const gone: Entry[] = [];
     try {
       for (let from = 0; from < ids.length; from += 500) {
-        const batch = await this.#database.write("removeEntries", { ids: ids.slice(from, from + 500), now: Date.now(), audit });
+        const batch = await this.#database.write("removeEntries", { ids: ids.slice(from, from + 500), now: Date.now(), audit, unheld });
         for (const entry of batch) this.forget(entry);
         gone.push(...batch);
       }

@@ -55,6 +55,7 @@ export interface Core {
   readonly quota: Quota;
   readonly journal: Journal;
   readonly ages: Ages;
+  readonly evictor: Evictor;
   readonly maintenance: Maintenance;
   readonly compaction: Compaction;
   readonly stores: ReadonlyMap<string, BlobStore>;
@@ -75,10 +76,10 @@ export function createCore(options: CoreOptions): Core {
   const bodies = new Bodies({ database, catalog, caches, placement: options.placement, quota, journal, inlineLimit: options.inlineLimit, ramBytes: options.bodyMemory });
   const uploads = new Uploads({ database, catalog, caches, bodies, quota, journal, limits: options.uploads });
   const archives = new Archives({ database, catalog, caches, quota, journal, limits: options.uploads });
-  const pressure = async () => {
+  const pressure = async (dryRun: boolean) => {
     if ((await diskPressure(stores, tuning.minFree)).size === 0) return new Map<string, number>();
     // What the last pass evicted still waits for its grace; on a full disk that wait is short.
-    await maintenance.collect(PRESSED_GRACE_MS);
+    if (!dryRun) await maintenance.collect(PRESSED_GRACE_MS);
     const pressed = await diskPressure(stores, tuning.minFree);
     // What still waits is as good as free: nothing more has to go for it.
     for (const { store, bytes } of await database.scan("orphanedBytes", {})) if (pressed.has(store)) pressed.set(store, pressed.get(store)! - bytes);
@@ -88,7 +89,7 @@ export function createCore(options: CoreOptions): Core {
   const compaction = new Compaction({ database, bodies, caches, catalog, redirects: (name) => caches.require(name).storages.some((store) => stores.get(store)?.presign !== undefined) });
   const maintenance: Maintenance = new Maintenance(database, bodies, evictor, compaction, tuning.maintenance, options.onError);
   return {
-    database, caches, catalog, bodies, uploads, archives, quota, journal, ages: new Ages(database), maintenance, compaction, stores,
+    database, caches, catalog, bodies, uploads, archives, quota, journal, ages: new Ages(database), evictor, maintenance, compaction, stores,
     tune: (next) => {
       tuning = next;
       maintenance.tune(next.maintenance);

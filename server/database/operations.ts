@@ -10,7 +10,7 @@ import * as losses from "./operations/losses.ts";
 import * as uploads from "./operations/uploads.ts";
 import type { Operation } from "./step.ts";
 
-const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts } = entries;
+const { getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, neededEntries, entriesOfBlob, partedEntries, joinParts } = entries;
 const { blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob } = blobs;
 const { reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, uploadBlobs, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads } = uploads;
 const { leaseChunks, leaseParts, copyArchive } = archives;
@@ -18,7 +18,7 @@ const { appendAudit, queryAudit, pruneAudit } = audit;
 
 /** Everything the index can do. Both drivers run these generators; see step.ts. */
 export const operations = {
-  getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, entriesOfBlob, partedEntries, joinParts,
+  getEntry, entryById, findPrefix, entryParts, putEntry, removeEntries, touchEntries, setDigest, listEntries, expiredEntries, evictionCandidates, neededEntries, entriesOfBlob, partedEntries, joinParts,
   blobBytes, collectBlobs, listBlobs, knownFiles, storeInUse, moveBlob,
   reserveUpload, getUpload, uploadByNumber, findUpload, uploadParts, uploadBlobs, addPart, renewUpload, arrangeParts, commitUpload, abortUpload, expiredUploads, openUploads,
   leaseChunks, leaseParts, copyArchive,

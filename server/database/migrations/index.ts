@@ -1,9 +1,10 @@
 import initial from "./0001-initial.ts";
 import chunks from "./0002-chunks.ts";
 import deploy from "./0003-deploy.ts";
+import needs from "./0004-needs.ts";
 
 /** In order; a number is never reused and a released migration never changed. */
-const migrations: readonly string[] = [initial, chunks, deploy];
+const migrations: readonly string[] = [initial, chunks, deploy, needs];
 
 export interface Dialect {
   /** A primary key whose numbers are never used again: names that were given out must not come to mean something else. */

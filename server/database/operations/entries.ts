@@ -2,6 +2,7 @@ import { all, Conflict, first, flag, step, type Row, type Step, type Steps, type
 import type { BlobLocation, Entry } from "../../core/entry.ts";
 import { auditStep, type AuditRecord } from "./audit.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
+import { addNeeds, dropMark, dropNeeds, holdOf, markOf, type NeededName } from "./needs.ts";
 
 export interface EntryName {
   readonly cache: string;
@@ -18,7 +19,7 @@ const NAMES = ["id", "cache", "keyspace", "scope", "key", "version", "size", "di
 export const BULK_COLUMNS = NAMES.join(", ");
 const BULK = `SELECT ${NAMES.map((name) => `e.${name}`).join(", ")}, ${BLOB_COLUMNS} FROM entries e LEFT JOIN blobs b ON b.id = e.blob`;
 /** What a statement gives back that changes entries: instead of the metadata its length, which counts as theirs. */
-const CHANGED = `${BULK_COLUMNS}, octet_length(metadata) AS about`;
+const CHANGED = `${BULK_COLUMNS}, mark, octet_length(metadata) AS about`;
 
 export function entryOf(row: Row): Entry {
   return {
@@ -126,6 +127,10 @@ export interface NewEntry extends EntryName {
   readonly now: number;
   /** Replace an entry with the same name; otherwise its being there is the result `exists`. */
   readonly overwrite: boolean;
+  /** What must stay as long as this entry does. Undefined: nothing, and nobody needs this one. */
+  readonly needs?: readonly NeededName[] | undefined;
+  /** Never evicted; only its own time, or who names it, removes it. */
+  readonly kept?: boolean | undefined;
   readonly audit: AuditRecord;
 }
 
@@ -187,11 +192,13 @@ export function* insertEntry(
   dropped: Dropped | undefined,
   slot: number,
 ): Steps<{ status: "created" | "replaced" | "exists"; entry: Entry }> {
+  const mark = args.needs === undefined ? null : markOf(args.cache, args);
+  const held = mark !== null && (yield* holdOf(mark));
   const row = yield* first(
-    "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires) " +
-      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
+    "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires, mark, held) " +
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
     args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
-    flag(args.trusted), args.now, args.expires,
+    flag(args.trusted), args.now, args.expires, mark, flag(held || (args.kept ?? false)),
   );
   if (!row) {
     // Another connection has made an entry of this name since we found none.
@@ -201,6 +208,7 @@ export function* insertEntry(
   }
   const id = row["id"] as number;
   if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
+  if (mark !== null) yield* addNeeds(id, mark, held, args.cache, args.needs!);
   if (dropped) yield* releaseBlobs(dropped.blobs, args.now);
   const counted = countUsage(dropped ? [dropped] : [], -1);
   const bytes = body.size + Buffer.byteLength(args.metadata ?? "");
@@ -216,10 +224,14 @@ export interface Dropped extends Counted {
   readonly blobs: readonly number[];
 }
 
-/** Deletes an entry's rows; `settle` does the rest. Undefined when it was gone already. */
-export function* dropRows(id: number): Steps<Dropped | undefined> {
-  const row = yield* first(`DELETE FROM entries WHERE id = ?1 RETURNING ${CHANGED}`, id);
+/** Deletes an entry's rows; `settle` does the rest. Undefined when it was gone already. @param unheld leave it if something needs it */
+export function* dropRows(id: number, unheld = false): Steps<Dropped | undefined> {
+  const row = yield* first(`DELETE FROM entries WHERE id = ?1${unheld ? " AND held = 0" : ""} RETURNING ${CHANGED}`, id);
   if (!row) return undefined;
+  if (row["mark"] !== null) {
+    yield* dropNeeds(id);
+    yield dropMark(row["mark"] as number);
+  }
   const entry = entryOf(row);
   const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", id);
   const blobs = parts.map((part) => part["blob"] as number);
@@ -234,12 +246,16 @@ function* settle(dropped: readonly Dropped[], now: number, slot: number): Steps<
   yield usageSteps(countUsage(dropped, -1), slot);
 }
 
-/** Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there, without their metadata. */
-export function* removeEntries(args: { ids: number[]; now: number; audit: AuditRecord }, slot: number): Steps<Entry[]> {
+/**
+ * Deletes entries by id, at most 500, with one audit line for the batch. Returns those that were there, without their metadata.
+ * @param args.unheld in the order given, and only what nothing needs once those before it are gone
+ */
+export function* removeEntries(args: { ids: number[]; now: number; audit: AuditRecord; unheld?: boolean }, slot: number): Steps<Entry[]> {
   const dropped: Dropped[] = [];
+  const ids = args.ids.slice(0, 500);
   // Ascending order, as in everything that locks several rows.
-  for (const id of args.ids.slice(0, 500).toSorted((a, b) => a - b)) {
-    const one = yield* dropRows(id);
+  for (const id of args.unheld ? ids : ids.toSorted((a, b) => a - b)) {
+    const one = yield* dropRows(id, args.unheld);
     if (one) dropped.push(one);
   }
   const gone = dropped.map((one) => one.entry);
@@ -305,9 +321,11 @@ export function* listEntries(q: EntryQuery): Steps<Entry[]> {
   return rows.map(entryOf);
 }
 
-/** Entries whose time is over, oldest first, at most 500, without their metadata. */
-export function* expiredEntries(args: { now: number }): Steps<Entry[]> {
-  return (yield* all(`${BULK} WHERE e.expires IS NOT NULL AND e.expires <= ?1 ORDER BY e.expires LIMIT 500`, args.now)).map(entryOf);
+/** Entries whose time is over, oldest first, at most 500, without their metadata. @param args.after the last one of the page before */
+export function* expiredEntries(args: { now: number; after?: Entry | undefined }): Steps<Entry[]> {
+  const { expires = -1, id = -1 } = args.after ?? {};
+  const rows = yield* all(`${BULK} WHERE e.expires IS NOT NULL AND e.expires <= ?1 AND (e.expires, e.id) > (?2, ?3) ORDER BY e.expires, e.id LIMIT 500`, args.now, expires, id);
+  return rows.map(entryOf);
 }
 
 /** A place in the order of eviction. */
@@ -316,14 +334,39 @@ export interface EvictionCursor {
   readonly id: number;
 }
 
-/** The least recently used entries of one class of a cache, not used since `before`, at most 500, without their metadata. @param args.after the last one of the page before */
-export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number; after?: EvictionCursor | undefined }): Steps<Entry[]> {
+/** An entry that may be evicted. */
+export interface Candidate extends Entry {
+  /** Whether it needs others, which may go after it. */
+  readonly needing: boolean;
+}
+
+const NEEDING = "CASE WHEN e.mark IS NOT NULL AND EXISTS (SELECT 1 FROM needs n WHERE n.entry = e.id) THEN 1 ELSE 0 END AS needing";
+const CANDIDATES = BULK.replace(" FROM entries", `, ${NEEDING} FROM entries`);
+
+function candidateOf(row: Row): Candidate {
+  return { ...entryOf(row), needing: row["needing"] === 1 };
+}
+
+/**
+ * The least recently used entries of one class of a cache, not used since `before`, at most 500, without their metadata.
+ * @param args.after the last one of the page before @param args.held those that others need, instead of those that nobody does
+ */
+export function* evictionCandidates(args: { cache: string; trusted: boolean; before: number; limit: number; after?: EvictionCursor | undefined; held?: boolean }): Steps<Candidate[]> {
   const { accessed, id } = args.after ?? { accessed: -1, id: -1 };
   const rows = yield* all(
-    `${BULK} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.accessed < ?3 AND (e.accessed, e.id) > (?4, ?5) ORDER BY e.accessed, e.id LIMIT ?6`,
-    args.cache, flag(args.trusted), args.before, accessed, id, Math.min(args.limit, 500),
+    `${CANDIDATES} WHERE e.cache = ?1 AND e.trusted = ?2 AND e.held = ?7 AND e.accessed < ?3 AND (e.accessed, e.id) > (?4, ?5) ORDER BY e.accessed, e.id LIMIT ?6`,
+    args.cache, flag(args.trusted), args.before, accessed, id, Math.min(args.limit, 500), flag(args.held ?? false),
   );
-  return rows.map(entryOf);
+  return rows.map(candidateOf);
+}
+
+/** What an entry needs, as far as it is there, and how many need that. */
+export function* neededEntries(args: { entry: number }): Steps<(Candidate & { readonly refs: number })[]> {
+  const rows = yield* all(
+    `${CANDIDATES.replace(" FROM entries", ", m.refs FROM entries")} JOIN needs w ON w.mark = e.mark JOIN marks m ON m.mark = w.mark WHERE w.entry = ?1 ORDER BY e.id`,
+    args.entry,
+  );
+  return rows.map((row) => ({ ...candidateOf(row), refs: row["refs"] as number }));
 }
 
 /** Entries whose body needs this blob, at most 500. */
