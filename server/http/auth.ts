@@ -42,6 +42,12 @@ export class Auth {
     this.choose(request, ctx.cacheName ?? defaultCache(credential));
   }
 
+  /** Whether a request's credential still stands: for connections that outlive their request. @throws readFailure */
+  async alive(request: FastifyRequest): Promise<boolean> {
+    const { actor, until } = request.stow;
+    return until > Date.now() && (await this.#authenticator.alive(actor));
+  }
+
   /** Means a cache, known or not: for wires that name it elsewhere than in front of the path. After `check`. */
   choose(request: FastifyRequest, name: string): void {
     const ctx = request.stow;

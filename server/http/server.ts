@@ -116,8 +116,10 @@ function makeServer(options: ServerOptions, log: Log, listener: RequestListener)
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: options.headerSize,
     noDelay: true,
+    // Gradle's client asks every server for HTTP/2 this way; only who serves WebSockets may take a connection from us.
+    shouldUpgradeCallback: (request: IncomingMessage) => server.listenerCount("upgrade") > 0 && request.headers.upgrade?.toLowerCase() === "websocket",
   };
-  const server = options.tls ? createTlsServer({ ...settings, ...readTls(options.tls) }, listener) : createServer(settings, listener);
+  const server: Server | TlsServer = options.tls ? createTlsServer({ ...settings, ...readTls(options.tls) }, listener) : createServer(settings, listener);
   // The handler decides before the body is sent whether it wants it.
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
     expectContinue(request);
