@@ -94,7 +94,8 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const audit = new RequestAudit(core.journal);
   const auth = new Auth({ authenticator: identity.authenticator, caches: core.caches, audit, signer });
   const accounting = new Accounting({ meter: metrics, journal: core.journal, log, accessLog: config.log.access, auditReads: config.audit.reads, audit });
-  const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, used: (header) => identity.authenticator.used(header), enabled: config.memory.front });
+  const limit = { perMinute: config.limits.requestsPerMinute };
+  const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, used: (header) => identity.authenticator.used(header), unlimited: () => limit.perMinute === 0, enabled: config.memory.front });
   const receive = new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit });
   const readiness: Readiness = { draining: false };
   const { cert, key, clientCa, requireClientCert } = config.tls;
@@ -105,7 +106,6 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     },
     { auth, accounting, front, receive, log, readiness },
   );
-  const limit = { perMinute: config.limits.requestsPerMinute };
   await registerRateLimit(app, limit);
   const context = {
     core, auth, signer, log,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { KEYS, startApp, type TestApp } from "../../test/fixtures/app.ts";
+import { defaultConfig } from "../app.ts";
 import { openRaw, rawAnswer } from "../../test/fixtures/raw-http.ts";
 
 const WRITE = `Bearer ${KEYS.write}`;
@@ -172,6 +173,22 @@ describe("the hit-only front", () => {
     expect(await get(app, path, WRITE, { "x-ms-range": "bytes=4-4" })).toEqual({ status: 206, text: "4" });
     expect((await get(app, path, WRITE, { "if-none-match": "*" })).status).toBe(304);
     expect((await get(app, path, WRITE, { "x-forwarded-for": "1.2.3.4" })).text).toBe("0123456789");
+  });
+
+  test("answers anonymous readers as long as nobody is limited", async () => {
+    const config = (requestsPerMinute: number) => ({ limits: { requestsPerMinute }, caches: { open: { anonymousRead: true } } });
+    const app = await start(config(0));
+    const { key } = await app.identity.keys.create({ name: "open", permission: "write", caches: ["open"] });
+    await put(app, "/c/open/plain/plain/k", "for all", `Bearer ${key}`);
+    const ask = async () => (await fetch(`${app.url}/c/open/plain/plain/k`)).status;
+    expect([await ask(), await ask()]).toEqual([200, 200]);
+    const found = vi.spyOn(app.core.catalog, "get");
+    expect([await ask(), await ask()]).toEqual([200, 200]);
+    expect(found).not.toHaveBeenCalled();
+    await app.reconfiguration.take(defaultConfig({ ...config(3), data: app.data }));
+    const answers = [];
+    for (let i = 0; i < 4; i++) answers.push(await ask());
+    expect(answers).toEqual([200, 200, 200, 429]);
   });
 
   test("what it answers is counted, logged and noted as a use like everything else", async () => {

@@ -16,6 +16,7 @@ interface Answer {
   readonly body: Buffer;
   readonly grant: Grant | undefined;
   readonly actor: string;
+  readonly anonymous: boolean;
   readonly cache: string;
   readonly protocol: string;
   readonly config: RouteConfig;
@@ -33,6 +34,8 @@ export interface FrontParts {
   readonly epoch: () => number;
   /** Told of the credential (an Authorization header) behind an answer, at most once a second for each answer. */
   readonly used: (header: string) => void;
+  /** Whether no client's requests are counted against a limit. */
+  readonly unlimited: () => boolean;
   readonly enabled: boolean;
 }
 
@@ -58,8 +61,8 @@ export class Front {
   /** Keeps an answer the whole way has given. */
   remember(request: FastifyRequest, entry: Entry, slot: Slot, headers: Record<string, string | number>, body: Buffer, options: { until?: number; grant?: Grant | undefined }): void {
     const { stow, raw } = request;
-    // Other clients than those on loopback are counted against their limit, which Fastify's way does.
-    if (!this.#parts.enabled || !slot.live || raw.method !== "GET" || !isLoopback(stow.address) || stow.credential?.kind === "anonymous" || entry.expires !== null) return;
+    const anonymous = stow.credential?.kind === "anonymous";
+    if (!this.#parts.enabled || !slot.live || raw.method !== "GET" || entry.expires !== null || this.#counted(stow.address, anonymous)) return;
     // What was allowed under an earlier epoch may have been forbidden while the body was fetched.
     const { epoch } = stow;
     if (epoch !== this.#parts.epoch()) return;
@@ -67,7 +70,7 @@ export class Front {
     const key = keyOf(raw, request.originalUrl);
     this.#drop(key);
     this.#answers.set(key, {
-      entry, slot, body, headers: Object.entries(headers).flatMap(([name, value]) => [name, String(value)]), grant: options.grant, actor: stow.actor, cache: stow.cache,
+      entry, slot, body, headers: Object.entries(headers).flatMap(([name, value]) => [name, String(value)]), grant: options.grant, actor: stow.actor, anonymous, cache: stow.cache,
       protocol: stow.protocol, config: stow.config, until: Math.min(options.until ?? Infinity, stow.until), epoch,
       account: undefined, told: Date.now(),
     });
@@ -92,7 +95,7 @@ export class Front {
       return false;
     }
     const address = request.socket.remoteAddress ?? "";
-    if (!isLoopback(address) || headers["x-forwarded-for"] !== undefined) return false;
+    if (headers["x-forwarded-for"] !== undefined || this.#counted(address, answer.anonymous)) return false;
 
     const ctx = new RequestContext(address, undefined, response);
     ctx.protocol = answer.protocol;
@@ -110,6 +113,11 @@ export class Front {
     }
     this.#parts.accounting.done(ctx, request, response, (answer.account ??= this.#parts.accounting.account(ctx)));
     return true;
+  }
+
+  /** Whether a client's requests are counted against its limit, which Fastify's way does (limits.ts). */
+  #counted(address: string, anonymous: boolean): boolean {
+    return !this.#parts.unlimited() && (anonymous || !isLoopback(address));
   }
 
   #drop(key: string): void {
