@@ -4,6 +4,7 @@ import { blobs } from "./conformance/blobs.ts";
 import { browse } from "./conformance/browse.ts";
 import { deploy } from "./conformance/deploy.ts";
 import { entries } from "./conformance/entries.ts";
+import { needs } from "./conformance/needs.ts";
 import { races } from "./conformance/races.ts";
 import { records } from "./conformance/records.ts";
 import { sequences } from "./conformance/sequences.ts";
@@ -18,6 +19,6 @@ export function conformance(label: string, start: () => Promise<Subject>): void 
       subject = await start();
     });
     afterAll(() => subject?.stop());
-    for (const suite of [entries, blobs, uploads, archives, browse, records, deploy, races, sequences]) suite(() => subject);
+    for (const suite of [entries, blobs, uploads, archives, browse, records, deploy, needs, races, sequences]) suite(() => subject);
   });
 }

@@ -5,6 +5,7 @@ import type { Database } from "../database.ts";
 import type { AuditRecord } from "../operations/audit.ts";
 import type { NewBlob } from "../operations/blobs.ts";
 import type { EntryName } from "../operations/entries.ts";
+import type { NeededName } from "../operations/needs.ts";
 import type { Upload, Verified } from "../operations/uploads.ts";
 
 export interface Subject {
@@ -51,6 +52,8 @@ export interface PutOptions {
   expires?: number | null;
   now?: number;
   metadata?: string | null;
+  needs?: readonly NeededName[];
+  kept?: boolean;
 }
 
 export function put(database: Database, name: EntryName, blob: NewBlob, options: PutOptions = {}) {
@@ -104,6 +107,10 @@ export async function expectSound(subject: Subject): Promise<void> {
   await none("no part of an upload lacks its blob or upload", "SELECT p.* FROM upload_parts p WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = p.blob) OR NOT EXISTS (SELECT 1 FROM uploads u WHERE u.id = p.upload)");
   await none("every blob of the database has its bytes", "SELECT b.id FROM blobs b WHERE b.store IS NULL AND NOT EXISTS (SELECT 1 FROM blob_bytes y WHERE y.blob = b.id)");
   await none("no bytes are left behind", "SELECT y.blob FROM blob_bytes y WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = y.blob AND b.store IS NULL)");
+  await none("no need lacks its entry", "SELECT n.* FROM needs n WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.id = n.entry)");
+  await none("refs of a mark is the number of needs", "SELECT m.* FROM marks m WHERE m.refs <> (SELECT count(*) FROM needs n WHERE n.mark = m.mark)");
+  await none("no need lacks its mark", "SELECT n.* FROM needs n WHERE NOT EXISTS (SELECT 1 FROM marks m WHERE m.mark = n.mark)");
+  await none("exactly what is needed, or kept, is held", "SELECT e.id, e.held FROM entries e WHERE e.scope <> 'kept' AND (e.held = 1) <> EXISTS (SELECT 1 FROM marks m WHERE m.mark = e.mark AND m.refs > 0)");
   await none(
     "usage is the sum of all entries, their metadata counted",
     `SELECT cache, keyspace, trusted, sum(entries) AS entries, sum(bytes) AS bytes FROM (

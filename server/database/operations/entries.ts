@@ -2,7 +2,7 @@ import { all, Conflict, first, flag, step, type Row, type Step, type Steps, type
 import type { BlobLocation, Entry } from "../../core/entry.ts";
 import { auditStep, type AuditRecord } from "./audit.ts";
 import { BLOB_COLUMNS, blobOf, claimBlob, releaseBlobs, type NewBlob } from "./blobs.ts";
-import { addNeeds, dropMark, dropNeeds, holdOf, markOf, type NeededName } from "./needs.ts";
+import { addNeeds, dropMark, dropNeeds, markOf, type NeededName } from "./needs.ts";
 
 export interface EntryName {
   readonly cache: string;
@@ -193,12 +193,11 @@ export function* insertEntry(
   slot: number,
 ): Steps<{ status: "created" | "replaced" | "exists"; entry: Entry }> {
   const mark = args.needs === undefined ? null : markOf(args.cache, args);
-  const held = mark !== null && (yield* holdOf(mark));
   const row = yield* first(
     "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires, mark, held) " +
       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
     args.cache, args.keyspace, args.scope, args.key, args.version, body.size, body.digest, body.blob?.id ?? null, args.metadata,
-    flag(args.trusted), args.now, args.expires, mark, flag(held || (args.kept ?? false)),
+    flag(args.trusted), args.now, args.expires, mark, flag(args.kept ?? false),
   );
   if (!row) {
     // Another connection has made an entry of this name since we found none.
@@ -208,7 +207,7 @@ export function* insertEntry(
   }
   const id = row["id"] as number;
   if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
-  if (mark !== null) yield* addNeeds(id, mark, held, args.cache, args.needs!);
+  if (mark !== null) yield* addNeeds(id, mark, args.cache, args.needs!);
   if (dropped) yield* releaseBlobs(dropped.blobs, args.now);
   const counted = countUsage(dropped ? [dropped] : [], -1);
   const bytes = body.size + Buffer.byteLength(args.metadata ?? "");

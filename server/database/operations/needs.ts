@@ -16,30 +16,30 @@ export function markOf(cache: string, { keyspace, scope, key }: NeededName): num
   return Number.parseInt(hash("sha256", `${cache}\n${keyspace}\n${scope}\n${key}`).slice(0, 13), 16);
 }
 
-/** Locks a name that an entry is about to be made of; returns whether it is needed already. */
-export function* holdOf(mark: number): Steps<boolean> {
-  const row = yield* first("INSERT INTO marks (mark, refs) VALUES (?1, 0) ON CONFLICT (mark) DO UPDATE SET refs = marks.refs RETURNING refs", mark);
-  return (row!["refs"] as number) > 0;
+/**
+ * Makes a new entry hold others, those that are still to come as well, and be held itself by those that have come before it. An
+ * entry that would come to hold itself that way holds nothing: nobody could ever evict it.
+ * @param own its mark
+ */
+export function* addNeeds(entry: number, own: number, cache: string, names: readonly NeededName[]): Steps<void> {
+  const needed = new Map<number, NeededName | undefined>(names.map((name) => [markOf(cache, name), name]));
+  // Locked like the others: whoever begins to need it now comes before or after.
+  needed.set(own, undefined);
+  // Ascending order, as in everything that locks several rows.
+  yield [...needed].toSorted(([a], [b]) => a - b).flatMap(([mark, name]): Step[] => (name ? addNeed(entry, mark, cache, name) : [step(LOCK, mark)]));
+  const held = yield* all("UPDATE entries SET held = 1 WHERE id = ?1 AND EXISTS (SELECT 1 FROM marks WHERE mark = ?2 AND refs > 0) RETURNING id", entry, own);
+  // What nobody needs can't be part of a circle.
+  if (held.length > 0 && needed.size > 1 && (yield* reaches(entry, own))) yield* dropNeeds(entry);
 }
 
-/**
- * Makes an entry hold others, those that are still to come as well. An entry that would come to hold itself that way holds
- * nothing: nobody could ever evict it.
- * @param own its mark @param held whether it is needed itself
- */
-export function* addNeeds(entry: number, own: number, held: boolean, cache: string, names: readonly NeededName[]): Steps<void> {
-  const needed = new Map(names.map((name) => [markOf(cache, name), name]));
-  needed.delete(own);
-  if (needed.size === 0) return;
-  // Ascending order, as in everything that locks several rows.
-  const sorted = [...needed].toSorted(([a], [b]) => a - b);
-  yield sorted.flatMap(([mark, { keyspace, scope, key }]): Step[] => [
+const LOCK = "INSERT INTO marks (mark, refs) VALUES (?1, 0) ON CONFLICT (mark) DO UPDATE SET refs = marks.refs";
+
+function addNeed(entry: number, mark: number, cache: string, { keyspace, scope, key }: NeededName): Step[] {
+  return [
     step("INSERT INTO needs (entry, mark) VALUES (?1, ?2)", entry, mark),
     step("INSERT INTO marks (mark, refs) VALUES (?1, 1) ON CONFLICT (mark) DO UPDATE SET refs = marks.refs + 1", mark),
     step("UPDATE entries SET mark = ?1, held = 1 WHERE cache = ?2 AND keyspace = ?3 AND scope = ?4 AND version = '' AND key = ?5", mark, cache, keyspace, scope, key),
-  ]);
-  // What nobody needs can't be part of a circle.
-  if (held && (yield* reaches(entry, own))) yield* dropNeeds(entry);
+  ];
 }
 
 function* reaches(entry: number, mark: number): Steps<boolean> {
