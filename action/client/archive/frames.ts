@@ -1,4 +1,5 @@
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { promisify } from "node:util";
+import { constants, zstdCompressSync, zstdDecompress, zstdDecompressSync } from "node:zlib";
 import { FormatError } from "./varint.ts";
 
 /** What a frame inflates to when there is enough for it, bytes: large frames compress and inflate best (archive.md §3). */
@@ -18,19 +19,43 @@ export function deflate(bytes: Uint8Array): Buffer {
   return zstdCompressSync(bytes, { params: PARAMS, chunkSize: bound(bytes.length) });
 }
 
+// Room for one byte more shows what is too long, and that it has ended. So much memory is never a part of Node's pool.
+const inflating = (raw: number) => ({ chunkSize: Math.max(raw + 1, 64 * 1024), maxOutputLength: raw + 1 });
+const decompress = promisify(zstdDecompress);
+
 /**
  * Inflates into exactly `raw` bytes; naming them bounds what a hostile frame can ask for, and saves time too.
  * @throws FormatError
  */
 export function inflate(bytes: Uint8Array, raw: number): Buffer {
-  let inflated: Buffer;
   try {
-    inflated = zstdDecompressSync(bytes, { chunkSize: Math.max(raw, 64), maxOutputLength: raw + 1 });
+    return exactly(zstdDecompressSync(bytes, inflating(raw)), raw);
   } catch (error) {
-    throw new FormatError(`a frame can't be inflated: ${(error as Error).message}`);
+    throw refused(error);
   }
+}
+
+/** The same in one of Node's own threads, into memory of its own. @throws FormatError */
+export async function inflateAside(bytes: Uint8Array, raw: number): Promise<Buffer<ArrayBuffer>> {
+  try {
+    return exactly(await decompress(bytes, inflating(raw)), raw);
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
+function exactly<T extends Buffer>(inflated: T, raw: number): T {
   if (inflated.length !== raw) throw new FormatError("a frame is not as long as it should be");
   return inflated;
+}
+
+function refused(error: unknown): Error {
+  return error instanceof FormatError ? error : new FormatError(`a frame can't be inflated: ${(error as Error).message}`);
+}
+
+/** Gives memory back at once. V8 counts what lies outside its heap, and would collect all of it again and again. */
+export function release({ buffer }: Uint8Array<ArrayBuffer>): void {
+  buffer.transfer(0);
 }
 
 /** Which neighbours go into one frame. @param lengths of chunks in order @returns how many each frame takes */

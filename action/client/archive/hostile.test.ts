@@ -125,8 +125,8 @@ describe("a server that is not well", () => {
   it.each<[string, () => Promise<string>]>([
     ["flips a byte of the manifest", () => serving(good, (bytes, start) => (start === 0 ? flipped(bytes, 30) : bytes))],
     ["flips a byte of a column", () => serving(good, (bytes, start) => (start === 0 ? flipped(bytes, good.manifest.length + 5) : bytes))],
-    ["flips a byte of a frame", () => serving(good, (bytes, start) => (start > 0 ? flipped(bytes, 9) : bytes))],
-    ["cuts bodies off", () => serving(good, (bytes, start) => (start > 0 ? bytes.subarray(0, 3) : bytes))],
+    ["flips a byte of a frame", () => serving(good, (bytes, start) => flipped(bytes, good.head + 9 - start))],
+    ["cuts bodies off", () => serving(good, (bytes, start) => bytes.subarray(0, good.head + 3 - start))],
     ["answers 500", () => serve((_, response) => void response.writeHead(500).end("no"))],
     ["answers 404 with HTML", () => serve((_, response) => void response.writeHead(404, { "content-type": "text/html" }).end("<html>"))],
     ["answers 200 with HTML", () => serve((_, response) => void response.end("<html>"))],

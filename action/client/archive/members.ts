@@ -27,6 +27,11 @@ export interface Member {
   readonly link: number;
 }
 
+/** Modification time in seconds, as the file system's calls take them; a double is exact to about 100 ns. */
+export function timeOf({ seconds, nanoseconds }: Member): number {
+  return seconds + nanoseconds / 1e9;
+}
+
 /** A part of the content: the bytes of all files, one after the other, in the order of the members. */
 export interface Chunk {
   /** SHA-256. */

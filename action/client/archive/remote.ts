@@ -82,33 +82,24 @@ export class Remote {
   }
 
   /**
-   * Pieces of an archive's body that lie one after the other, each as soon as it is there. When the connection breaks, it
-   * goes on with the first that is not whole. @param memory has room for all of them; `take` gets views of it
+   * Bytes [start, end) of an archive's body as they arrive. When the connection breaks, it goes on where it was.
+   * @param take gets where the bytes are in the body; the connection waits until what it returns has settled
    */
-  async read(entry: number, start: number, sizes: readonly number[], memory: Buffer, take: (piece: number, bytes: Buffer) => void): Promise<void> {
-    const end = start + sizes.reduce((sum, size) => sum + size, 0);
-    let [next, from] = [0, start];
+  async read(entry: number, start: number, end: number, take: (at: number, bytes: Buffer) => Promise<unknown> | undefined): Promise<void> {
+    let at = start;
     await this.#patiently(async () => {
-      const headers = { ...this.#headers, range: `bytes=${from}-${end - 1}` };
+      if (at === end) return;
+      const headers = { ...this.#headers, range: `bytes=${at}-${end - 1}` };
       const answer = await this.#exchange(bodyPath(entry), { method: "GET", headers, patience: TRANSFER });
       if (answer.status !== 206) throw await refusal(answer);
-      let filled = 0;
-      for await (const chunk of answer.body) {
-        this.received += chunk.length;
-        for (let at = 0; at < chunk.length; ) {
-          if (next === sizes.length) throw new RemoteError(502, "the answer is longer than it should be");
-          const size = sizes[next]!;
-          const count = chunk.copy(memory, from - start + filled, at, at + size - filled);
-          at += count;
-          filled += count;
-          if (filled < size) continue;
-          take(next, memory.subarray(from - start, from - start + size));
-          from += size;
-          next++;
-          filled = 0;
-        }
+      for await (const bytes of answer.body) {
+        this.received += bytes.length;
+        if (bytes.length > end - at) throw new RemoteError(502, "the answer is longer than it should be");
+        at += bytes.length;
+        const wait = take(at - bytes.length, bytes);
+        if (wait) await wait;
       }
-      if (next < sizes.length) throw new RemoteError(502, "the answer is shorter than it should be");
+      if (at < end) throw new RemoteError(502, "the answer is shorter than it should be");
     });
   }
 

@@ -1,86 +1,74 @@
-import { hash } from "node:crypto";
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, futimesSync, openSync, writeSync } from "node:fs";
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, futimesSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { inflate } from "./frames.ts";
+import { release } from "./frames.ts";
 import { native } from "./members.ts";
-import { FormatError } from "./varint.ts";
-
-/** Bytes of a frame that belong into a file. */
-export interface Write {
-  readonly path: string;
-  /** Where they are in what the frame inflates to, where they go in the file, and how many there are. */
-  readonly from: number;
-  readonly to: number;
-  readonly length: number;
-  /** The file's, when these are all its bytes; else it is finished when all frames are there. */
-  readonly whole?: { readonly mode: number; readonly time: number };
-}
-
-export interface FrameOrder {
-  readonly job: number;
-  readonly digest: string;
-  readonly raw: number;
-  /** In shared memory: it stays as it is until the report. */
-  readonly bytes: Uint8Array;
-  readonly writes: readonly Write[];
-}
-
-/** For each whole file what was seen of it: times and inode, in the order of the writes. */
-export type FrameReport = { readonly job: number; readonly seen: Float64Array<ArrayBuffer> } | { readonly job: number; readonly problem: string };
+import { PART, ROW, split, type DirectoriesOrder, type FilesOrder, type WrittenReport } from "./writes.ts";
 
 const { O_CREAT, O_EXCL, O_WRONLY } = constants;
 /** A file's hole is kept where a whole run of this many zeros would be written. */
 const HOLE = 64 * 1024;
 const ZEROS = Buffer.alloc(HOLE);
 
-function writeAll(fd: number, bytes: Buffer, at: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, at + done);
+function writeAll(fd: number, bytes: Uint8Array, from: number, to: number, length: number): void {
+  for (let done = 0; done < length; ) done += writeSync(fd, bytes, from + done, length - done, to + done);
 }
 
-function writePart(fd: number, bytes: Buffer, to: number): void {
+/** Writes all but holes. @returns where the last byte that was written ends */
+function writePart(fd: number, bytes: Buffer, to: number): number {
+  let [begun, end] = [0, 0];
   for (let at = 0; at < bytes.length; at += HOLE) {
-    const piece = bytes.subarray(at, at + HOLE);
-    if (!piece.equals(piece.length === HOLE ? ZEROS : ZEROS.subarray(0, piece.length))) writeAll(fd, piece, to + at);
+    const next = Math.min(at + HOLE, bytes.length);
+    if (ZEROS.compare(bytes, at, next, 0, next - at) !== 0) {
+      end = next;
+      continue;
+    }
+    if (end > begun) writeAll(fd, bytes, begun, to + begun, end - begun);
+    begun = next;
   }
+  if (end > begun) writeAll(fd, bytes, begun, to + begun, end - begun);
+  return to + end;
 }
 
-function write(order: FrameOrder): Float64Array<ArrayBuffer> {
-  // The digest covers what was sent; the frame's own checksum what it inflates to.
-  if (hash("sha256", order.bytes, "hex") !== order.digest) throw new FormatError("a frame does not hash to its digest");
-  const content = inflate(order.bytes, order.raw);
-  const seen = new Float64Array(order.writes.length * 3);
-  for (const [i, { path, from, to, length, whole }] of order.writes.entries()) {
-    const bytes = content.subarray(from, from + length);
-    const fd = openSync(native(path), whole ? O_CREAT | O_EXCL | O_WRONLY : O_CREAT | O_WRONLY, whole?.mode ?? 0o600);
+function write({ content, paths, numbers }: FilesOrder): Float64Array<ArrayBuffer> {
+  const bytes = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  const seen = new Float64Array((numbers.length / ROW) * 3);
+  for (const [i, path] of split(paths).entries()) {
+    const row = i * ROW;
+    const [from, to, length, mode, time] = [numbers[row]!, numbers[row + 1]!, numbers[row + 2]!, numbers[row + 3]!, numbers[row + 4]!];
+    const whole = mode !== PART;
+    const fd = openSync(native(path), whole ? O_CREAT | O_EXCL | O_WRONLY : O_CREAT | O_WRONLY, whole ? mode : 0o600);
     try {
-      if (!whole) {
-        writePart(fd, bytes, to);
-        continue;
-      }
-      if (length < HOLE) writeAll(fd, bytes, 0);
-      else {
-        writePart(fd, bytes, 0);
-        ftruncateSync(fd, length);
-      }
-      futimesSync(fd, whole.time, whole.time);
+      if (length < HOLE) writeAll(fd, bytes, from, to, length);
+      else if (writePart(fd, bytes.subarray(from, from + length), to) < to + length && whole) ftruncateSync(fd, length);
+      if (!whole) continue;
+      futimesSync(fd, time, time);
       let stats = fstatSync(fd);
-      if ((stats.mode & 0o7777) !== whole.mode) {
-        fchmodSync(fd, whole.mode);
+      if ((stats.mode & 0o7777) !== mode) {
+        fchmodSync(fd, mode);
         stats = fstatSync(fd);
       }
-      seen.set([stats.mtimeMs, stats.ctimeMs, stats.ino], i * 3);
+      seen[i * 3] = stats.mtimeMs;
+      seen[i * 3 + 1] = stats.ctimeMs;
+      seen[i * 3 + 2] = stats.ino;
     } finally {
       closeSync(fd);
     }
   }
+  release(content);
   return seen;
 }
 
-parentPort!.on("message", (order: FrameOrder) => {
+function run(order: DirectoriesOrder | FilesOrder): Float64Array<ArrayBuffer> {
+  if ("content" in order) return write(order);
+  for (const path of split(order.directories)) mkdirSync(native(path), 0o700);
+  return new Float64Array();
+}
+
+parentPort!.on("message", (order: DirectoriesOrder | FilesOrder) => {
   try {
-    const seen = write(order);
-    parentPort!.postMessage({ job: order.job, seen } satisfies FrameReport, [seen.buffer]);
+    const seen = run(order);
+    parentPort!.postMessage({ job: order.job, seen } satisfies WrittenReport, [seen.buffer]);
   } catch (error) {
-    parentPort!.postMessage({ job: order.job, problem: (error as Error).message } satisfies FrameReport);
+    parentPort!.postMessage({ job: order.job, problem: (error as Error).message } satisfies WrittenReport);
   }
 });

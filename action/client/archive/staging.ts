@@ -1,6 +1,6 @@
 import { accessSync, chmodSync, constants, copyFileSync, linkSync, lstatSync, lutimesSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { byteString, DIRECTORY, FILE, HARDLINK, native, SYMLINK, type Member } from "./members.ts";
+import { byteString, DIRECTORY, FILE, HARDLINK, native, SYMLINK, timeOf, type Member } from "./members.ts";
 import { MoveIn } from "./move-in.ts";
 import { newSeen, type Seen } from "./stat-index.ts";
 import { STAGING_PREFIX } from "./walk.ts";
@@ -36,7 +36,11 @@ export class Staging {
       }
       this.#staged.push(`${byteString(staging)}/${i}`);
     }
-    for (const [i, member] of members.entries()) if (member.type === DIRECTORY) mkdirSync(native(this.path(i)), 0o700);
+  }
+
+  /** The directories in which all else is made, each before what is in it. */
+  directories(): string[] {
+    return [...this.#members.keys()].filter((i) => this.#members[i]!.type === DIRECTORY).map((i) => this.path(i));
   }
 
   /** Where a member is made, as a byte string. */
@@ -115,11 +119,6 @@ export class Staging {
   remove(): void {
     for (const staging of this.#bases.values()) removeTree(staging);
   }
-}
-
-/** Seconds, as the file system's calls take them; a double is exact to about 100 ns. */
-export function timeOf({ seconds, nanoseconds }: Member): number {
-  return seconds + nanoseconds / 1e9;
 }
 
 function at(roots: readonly string[], { root, path }: Member): string {
