@@ -8,6 +8,7 @@ import { NixUpstream, pathNamed, upstreamSettings, type Path, type UpstreamChang
 import { Downloads, type Reader } from "./downloads.ts";
 import { UpstreamMetrics } from "./metrics.ts";
 import type { Place } from "./receive.ts";
+import { Leisure } from "./leisure.ts";
 import { SpoolSpace } from "./spool.ts";
 import type { Transfer } from "./transfer.ts";
 import { Upstream } from "./upstream.ts";
@@ -39,7 +40,7 @@ function start(options: { abandoned?: "finish" | "cancel"; space?: number; first
   const failures: unknown[] = [];
   const keeping = { fails: undefined as Error | undefined };
   const registry = new Registry();
-  const downloads = new Downloads({ cache: "default", space, abandoned: options.abandoned ?? "finish", metrics: new UpstreamMetrics(registry), onError: (error) => failures.push(error) });
+  const downloads = new Downloads({ cache: "default", space, leisure: new Leisure(), abandoned: options.abandoned ?? "finish", metrics: new UpstreamMetrics(registry), onError: (error) => failures.push(error) });
   ends.push(async () => {
     await downloads.close();
     upstreams.forEach((upstream) => upstream.close());

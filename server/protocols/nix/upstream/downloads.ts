@@ -1,5 +1,6 @@
 import { errors, isDiskFull, StowError } from "../../../core/errors.ts";
 import { UpstreamFailure } from "./failure.ts";
+import type { Leisure } from "./leisure.ts";
 import type { AskResult, UpstreamMetrics } from "./metrics.ts";
 import { receive, type Place } from "./receive.ts";
 import type { SpoolSpace } from "./spool.ts";
@@ -26,6 +27,7 @@ export type Reader = ReturnType<Transfer["join"]> & {
 export interface DownloadsOptions {
   readonly cache: string;
   readonly space: SpoolSpace;
+  readonly leisure: Leisure;
   readonly abandoned: "finish" | "cancel";
   readonly metrics: UpstreamMetrics;
   readonly onError: (error: unknown) => void;
@@ -97,7 +99,6 @@ export class Downloads {
     // Whoever waits for it has its own handler.
     begun.promise.catch(() => {});
     const { metrics, cache } = this.#options;
-    metrics.arriving(1);
     this.#watch(transfer, stop);
     const done = this.#run(wanted, transfer, stop.signal, begun.resolve)
       .catch((thrown: unknown) => {
@@ -107,7 +108,6 @@ export class Downloads {
         transfer.fail(error);
       })
       .finally(() => {
-        metrics.arriving(-1);
         this.#running.delete(name);
         transfer.release();
       });
@@ -127,15 +127,23 @@ export class Downloads {
   }
 
   async #run(wanted: Wanted, transfer: Transfer, signal: AbortSignal, begun: () => void): Promise<void> {
-    await this.#fetch(wanted, transfer, signal, begun);
+    const { cache, leisure, metrics, onError } = this.#options;
+    const ended = leisure.arrives();
+    metrics.arriving(1);
+    try {
+      await this.#fetch(wanted, transfer, signal, begun);
+    } finally {
+      metrics.arriving(-1);
+      ended();
+    }
     begun();
     try {
-      await wanted.keep(transfer);
-      this.#options.metrics.nar(this.#options.cache, "kept");
+      await leisure.work(signal, () => wanted.keep(transfer));
+      metrics.nar(cache, "kept");
     } catch (error) {
       // Whoever reads it has it all the same: a full disk is no reason to fail a build.
-      this.#options.metrics.nar(this.#options.cache, "unkept");
-      this.#options.onError(error);
+      metrics.nar(cache, "unkept");
+      if (!signal.aborted) onError(error);
     }
   }
 

@@ -8,6 +8,7 @@ import { contentOf, type Nars } from "../nars.ts";
 import type { Signing } from "../signing.ts";
 import { Downloads, type Reader, type Wanted } from "./downloads.ts";
 import { UpstreamFailure } from "./failure.ts";
+import type { Leisure } from "./leisure.ts";
 import type { UpstreamMetrics } from "./metrics.ts";
 import { Narinfos, type Found } from "./narinfos.ts";
 import { opaqueName, Pulled, type Origin } from "./pulled.ts";
@@ -26,6 +27,7 @@ export interface ProxyParts {
   readonly nars: Nars;
   readonly signing: Signing;
   readonly space: SpoolSpace;
+  readonly leisure: Leisure;
   readonly metrics: UpstreamMetrics;
   readonly onError: (what: string, error: unknown) => void;
 }
@@ -48,9 +50,9 @@ export class Proxy {
   /** @throws config for a trusted key that is none */
   constructor(parts: ProxyParts) {
     this.#parts = parts;
-    const { cache, storeDir, upstreams, settings, metrics, space, onError } = parts;
+    const { cache, storeDir, upstreams, settings, metrics, space, leisure, onError } = parts;
     this.#narinfos = new Narinfos({ cache, storeDir, upstreams, hedge: settings.hedge, missing: settings.missing, metrics });
-    this.#downloads = new Downloads({ cache, space, abandoned: settings.abandoned, metrics, onError: (error) => onError("a NAR of an upstream was not kept", error) });
+    this.#downloads = new Downloads({ cache, space, leisure, abandoned: settings.abandoned, metrics, onError: (error) => onError("a NAR of an upstream was not kept", error) });
     this.#pulled = new Pulled(parts.core, cache, (error) => onError("a path of an upstream was not kept", error));
   }
 

@@ -9,6 +9,7 @@ import { cacheControl, NAR_TYPE } from "../own-source.ts";
 import type { Nars } from "../nars.ts";
 import type { Signing } from "../signing.ts";
 import type { Asker, Found, Source } from "../source.ts";
+import { Leisure } from "./leisure.ts";
 import { UpstreamMetrics } from "./metrics.ts";
 import { Proxy, type ServedNarInfo } from "./proxy.ts";
 import type { Origin } from "./pulled.ts";
@@ -47,13 +48,14 @@ export class UpstreamSource implements Source {
     const { core, log, registry, data } = context;
     assertRight(settings, caches);
     const space = new SpoolSpace(settings.spool ?? path.join(data, "nix-spool"), settings.spoolSize);
+    const leisure = new Leisure();
     const metrics = new UpstreamMetrics(registry);
     const proxies = new Map<string, Proxy>();
     for (const [cache, declared] of Object.entries(caches)) {
       const upstreams = ordered(declared).map(([name, one]) => new Upstream(name, one, { failures: settings.failures, pause: settings.pause }));
       for (const { name } of upstreams) metrics.open(cache, name, false);
       const onError = (what: string, error: unknown) => log.warn(what, { cache, cause: String((error as Error).stack ?? error) });
-      if (upstreams.length > 0) proxies.set(cache, new Proxy({ core, cache, storeDir, upstreams, settings, nars, signing, space, metrics, onError }));
+      if (upstreams.length > 0) proxies.set(cache, new Proxy({ core, cache, storeDir, upstreams, settings, nars, signing, space, leisure, metrics, onError }));
     }
     this.proxies = proxies;
   }
