@@ -1,6 +1,18 @@
 import type { Entry } from "./entry.ts";
-import type { EvictionReason, Taker } from "./eviction.ts";
 import type { Usage } from "./quota.ts";
+
+export type EvictionReason = "expired" | "idle" | "untrusted_share" | "quota" | "disk";
+
+/** Takes what is to go: by removing it, or by writing it down. */
+export interface Taker {
+  readonly dryRun: boolean;
+  /** Returns the bytes that went. */
+  take(entries: readonly Entry[], reason: EvictionReason): Promise<number>;
+  /** What a cache holds without what was taken. */
+  left(cache: string, usage: Usage): Usage;
+  /** Nothing more is wanted. */
+  readonly full: boolean;
+}
 
 /** Entries a plan names one by one. */
 const NAMED = 1_000;

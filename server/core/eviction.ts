@@ -4,13 +4,12 @@ import type { Cache, Caches } from "./caches.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Entry } from "./entry.ts";
 import { evictable } from "./evictable.ts";
-import { EvictionPlan } from "./eviction-plan.ts";
+import { EvictionPlan, type EvictionReason, type Taker } from "./eviction-plan.ts";
 import type { Journal } from "./journal.ts";
-import type { Need, Quota, Usage } from "./quota.ts";
+import type { Need, Quota } from "./quota.ts";
 
 /** Entries removed in one transaction: small, so that requests never wait long behind it. */
 const BATCH = 100;
-export type EvictionReason = "expired" | "idle" | "untrusted_share" | "quota" | "disk";
 
 /** Parts of a limit: above `high` eviction begins, and it goes on down to `low`, so that it does not run at every write. */
 export interface WaterMarks {
@@ -28,17 +27,6 @@ export interface EvictorParts {
   readonly onEvict: (entry: Entry, reason: EvictionReason) => void;
   /** Bytes to free in each storage that is below its floor, beside what is unused already; a dry run deletes nothing for it. */
   readonly diskPressure: (dryRun: boolean) => Promise<Map<string, number>>;
-}
-
-/** Takes what is to go: by removing it, or by writing it down. */
-export interface Taker {
-  readonly dryRun: boolean;
-  /** Returns the bytes that went. */
-  take(entries: readonly Entry[], reason: EvictionReason): Promise<number>;
-  /** What a cache holds without what was taken. */
-  left(cache: string, usage: Usage): Usage;
-  /** Nothing more is wanted. */
-  readonly full: boolean;
 }
 
 /**

@@ -201,7 +201,7 @@ export function* commitUpload(
   if (claims.length > 0) yield claims;
   const single = body.length === 1 ? body[0]! : null;
   const put = yield* insertEntry(
-    { ...name, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, audit: { ...args.audit, size } },
+    { ...name, metadata: args.metadata ?? upload.metadata, expires: args.expires, now: args.now, overwrite: args.overwrite, needs: verified && [], audit: { ...args.audit, size } },
     { size, digest: verified?.digest ?? single?.digest ?? null, blob: single },
     single ? [] : body,
     place.dropped,

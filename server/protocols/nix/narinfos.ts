@@ -6,6 +6,7 @@ import type { Slot } from "../../core/recent.ts";
 import { after, type MaybePromise } from "../../database/database.ts";
 import { NARINFOS } from "./keyspaces.ts";
 import { narUrl, parseNarUrl } from "./nar-url.ts";
+import { needsOf } from "./needs.ts";
 import { contentOf, type Nars } from "./nars.ts";
 import type { SecretKey } from "./keys.ts";
 import { fingerprint, formatNarInfo, parseNarInfo, type NarInfo } from "./narinfo.ts";
@@ -104,9 +105,10 @@ export class NarInfos {
       const { signatures, vouched } = await this.#signing.sign(grant.cache, grant.trusted, fingerprint(info, storeDir), [...earlier, ...info.signatures]);
       const record: PathRecord = { nar, narHash: info.narHash, ...vouched };
       const text = formatNarInfo({ ...info, signatures }, storeDir);
+      const needs = await needsOf(this.#core.catalog, grant, info, nar);
       try {
         const stale = before === undefined && (await this.#core.catalog.get({ ...grant, read: [grant.write] }, NARINFOS, hash)).entry !== undefined;
-        await this.#core.bodies.put(grant, NARINFOS, hash, Buffer.from(text), { metadata: JSON.stringify(record), overwrite: before !== undefined || stale, address });
+        await this.#core.bodies.put(grant, NARINFOS, hash, Buffer.from(text), { metadata: JSON.stringify(record), overwrite: before !== undefined || stale, needs, address });
         return "stored";
       } catch (error) {
         if (!(error instanceof StowError) || error.refusal !== "exists" || tries === MAX_TRIES) throw error;

@@ -37,7 +37,7 @@ export class Nars {
   async put(grant: Grant, fileHash: string, body: AsyncIterable<Buffer>, { size, address = "" }: PutNar = {}): Promise<Entry> {
     const inspector = new NarInspector(this.#core.caches.require(grant.cache).entrySize, this.#places);
     const metadata = () => JSON.stringify(inspector.content);
-    return (await this.#core.bodies.put(grant, NARS, fileHash, inspector.pass(body), { size, metadata, address })).entry;
+    return (await this.#core.bodies.put(grant, NARS, fileHash, inspector.pass(body), { size, metadata, needs: [], address })).entry;
   }
 }
 
