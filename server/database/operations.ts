@@ -7,6 +7,7 @@ import * as deploy from "./operations/deploy.ts";
 import * as entries from "./operations/entries.ts";
 import * as keys from "./operations/keys.ts";
 import * as losses from "./operations/losses.ts";
+import * as secrets from "./operations/secrets.ts";
 import * as uploads from "./operations/uploads.ts";
 import type { Operation } from "./step.ts";
 
@@ -26,6 +27,7 @@ export const operations = {
   ...deploy,
   ...keys,
   ...losses,
+  ...secrets,
   ...admin,
   ...browse,
 } as const;

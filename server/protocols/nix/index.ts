@@ -1,8 +1,9 @@
 import type { FastifyRequest } from "fastify";
 import { isCacheName } from "../../core/scope.ts";
 import type { Protocol } from "../protocol.ts";
+import { registerCachix } from "./cachix/routes.ts";
 import { registerDocuments } from "./documents.ts";
-import { DEBUGINFO, LISTINGS, LOGS, NARINFOS, NARS, REALISATIONS } from "./keyspaces.ts";
+import { DEBUGINFO, LISTINGS, LOGS, NARINFOS, NARS, PUSHES, REALISATIONS } from "./keyspaces.ts";
 import { options, type NixOptions } from "./options.ts";
 import { refusals } from "./refusals.ts";
 import { registerReads } from "./routes.ts";
@@ -16,7 +17,7 @@ import { MOUNTS } from "./wire.ts";
 export const nix = {
   name: "nix",
   options,
-  keyspaces: [NARS, NARINFOS, REALISATIONS, LISTINGS, LOGS, DEBUGINFO, PULLED, ORIGINS],
+  keyspaces: [NARS, NARINFOS, REALISATIONS, LISTINGS, LOGS, DEBUGINFO, PUSHES, PULLED, ORIGINS],
   refusals,
   plugin(app, context) {
     const services = openServices(context);
@@ -34,6 +35,7 @@ export const nix = {
       registerUploads(app, mount, context, services);
       registerDocuments(app, mount, context);
     }
+    registerCachix(app, context, services);
   },
 } satisfies Protocol<NixOptions>;
 

@@ -12,3 +12,5 @@ export const LISTINGS: Keyspace = { name: "nix-listing", maxKeyLength: 32, overw
 export const LOGS: Keyspace = { name: "nix-log", maxKeyLength: 256, overwrite: true };
 /** By the build id. */
 export const DEBUGINFO: Keyspace = { name: "nix-debuginfo", maxKeyLength: 40, overwrite: true };
+/** NARs that arrive in parts, by a number of their own, until they are whole; nothing is ever read here. */
+export const PUSHES: Keyspace = { name: "nix-push", maxKeyLength: 36 };

@@ -7,7 +7,7 @@ import { after, type MaybePromise } from "../../database/database.ts";
 import { NARINFOS } from "./keyspaces.ts";
 import { narUrl, parseNarUrl } from "./nar-url.ts";
 import { needsOf } from "./needs.ts";
-import { contentOf, type Nars } from "./nars.ts";
+import { assertContent, contentOf, type Nars } from "./nars.ts";
 import type { SecretKey } from "./keys.ts";
 import { fingerprint, formatNarInfo, parseNarInfo, type NarInfo } from "./narinfo.ts";
 import { settingsOf, type NixOptions } from "./options.ts";
@@ -124,9 +124,7 @@ export class NarInfos {
     const { entry } = await this.#nars.get(grant, nar);
     if (!entry) throw errors.badRequest("its NAR is not here; send that first");
     if (pushed.fileSize !== undefined && pushed.fileSize !== entry.size) throw errors.badRequest(`the NAR's file has ${entry.size} bytes, not ${pushed.fileSize}`);
-    const content = contentOf(entry);
-    if (content.compression !== undefined && content.compression !== pushed.compression) throw errors.badRequest(`the NAR's compression is ${content.compression}`);
-    if (content.narHash !== undefined && (content.narHash !== pushed.narHash || content.narSize !== pushed.narSize)) throw errors.badRequest("the NAR does not have this NarHash and NarSize");
+    assertContent(contentOf(entry), pushed);
     if (pushed.ca !== undefined && addresses(pushed.ca, { ...pushed, storeDir: this.#options.storeDir }) === false) throw errors.badRequest("CA is not the address of this path");
     await this.#requireReferences(grant, pushed);
     // What a trusted scope refers to is trusted, whoever sent it first.

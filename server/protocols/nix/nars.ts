@@ -1,11 +1,14 @@
 import type { Lookup } from "../../core/catalog.ts";
 import type { Core } from "../../core/core.ts";
-import type { Entry } from "../../core/entry.ts";
+import type { Entry, Keyspace } from "../../core/entry.ts";
+import { errors } from "../../core/errors.ts";
 import type { Grant } from "../../core/grant.ts";
+import type { Upload } from "../../core/uploads.ts";
 import type { MaybePromise } from "../../database/database.ts";
 import { Places } from "../../http/limits.ts";
 import { NARS } from "./keyspaces.ts";
 import { NarInspector, type NarContent } from "./nar-content.ts";
+import type { NarInfo } from "./narinfo.ts";
 
 /** NARs unpacked at once; others wait. A tool that unpacks may take a quarter of a gigabyte. */
 const UNPACKED = 4;
@@ -17,10 +20,24 @@ export interface PutNar {
   readonly address?: string;
 }
 
+/** What came in parts is a NAR's file from now on, once it was read. */
+export interface AdoptNar {
+  /** Where parts are collected. */
+  readonly from: Keyspace;
+  readonly upload: Upload;
+  readonly parts: string[] | null;
+  readonly size?: number;
+  /** Refuses a NAR that is not what its sender says it is. */
+  readonly check: (content: NarContent) => void;
+  readonly address?: string;
+}
+
 /** The NARs of all scopes of a cache, by the SHA-256 (hex) of their files, as they were sent. */
 export class Nars {
   readonly #core: Core;
   readonly #places = new Places(UNPACKED, UNPACK_PATIENCE);
+  /** Read again at once. */
+  readonly #adopted = new Places(UNPACKED, UNPACK_PATIENCE);
 
   constructor(core: Core) {
     this.#core = core;
@@ -39,6 +56,21 @@ export class Nars {
     const metadata = () => JSON.stringify(inspector.content);
     return (await this.#core.bodies.put(grant, NARS, fileHash, inspector.pass(body), { size, metadata, needs: [], address })).entry;
   }
+
+  /** Makes an upload in parts a NAR of this cache, by the same rules. @throws as `put`, uploadGone, and what `check` throws */
+  async adopt(grant: Grant, fileHash: string, { from, upload, parts, size, check, address = "" }: AdoptNar): Promise<Entry> {
+    const inspector = new NarInspector(this.#core.caches.require(grant.cache).entrySize, this.#places);
+    const metadata = () => {
+      check(inspector.content);
+      return JSON.stringify(inspector.content);
+    };
+    const leave = await this.#adopted.take();
+    try {
+      return await this.#core.uploads.commitVerified(grant, from, upload, NARS, fileHash, { parts, size, pass: (body) => inspector.pass(body), metadata, address });
+    } finally {
+      leave();
+    }
+  }
 }
 
 const known = new WeakMap<Entry, NarContent>();
@@ -52,4 +84,10 @@ export function contentOf(nar: Entry): NarContent {
     known.set(nar, content);
   }
   return content;
+}
+
+/** @throws badRequest unless a NAR is what a narinfo says of it, as far as anybody has verified it */
+export function assertContent(content: NarContent, said: Pick<NarInfo, "compression" | "narHash" | "narSize">): void {
+  if (content.compression !== undefined && content.compression !== said.compression) throw errors.badRequest(`the NAR's compression is ${content.compression}`);
+  if (content.narHash !== undefined && (content.narHash !== said.narHash || content.narSize !== said.narSize)) throw errors.badRequest("the NAR does not have this NarHash and NarSize");
 }

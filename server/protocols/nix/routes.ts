@@ -18,11 +18,8 @@ const AGE = 300;
 
 type Named = FastifyRequest<{ Params: Record<string, string> }>;
 
-/** What Nix reads. */
-export function registerReads(app: FastifyInstance, mount: string, context: ProtocolContext<NixOptions>, services: Services): void {
-  const { auth, core, options, send } = context;
-  const { sources, signing, realisations } = services;
-
+/** What Nix asks first of a cache: what it is, and what it knows of a path. */
+export function registerLookups(app: FastifyInstance, mount: string, { auth, options }: ProtocolContext<NixOptions>, { sources }: Services): void {
   app.get(mount + PATHS.info, labels("info", "other", NARINFOS), (request, reply) => {
     const { cache } = auth.grant(request);
     return reply.header("cache-control", cacheControl(request, `max-age=${AGE}`)).type("text/x-nix-cache-info").send(formatCacheInfo(options.storeDir, settingsOf(options, cache).priority));
@@ -32,6 +29,14 @@ export function registerReads(app: FastifyInstance, mount: string, context: Prot
     const asker = { request, reply, grant: auth.grant(request) };
     return orMissing(fromFirst(sources, (source) => source.narInfo(asker, (request as Named).params["hash"]!)));
   });
+}
+
+/** What Nix reads. */
+export function registerReads(app: FastifyInstance, mount: string, context: ProtocolContext<NixOptions>, services: Services): void {
+  const { auth, core, send } = context;
+  const { sources, signing, realisations } = services;
+
+  registerLookups(app, mount, context, services);
 
   app.get(mount + PATHS.nar, labels("nar", "download", NARS), (request, reply) => {
     const asker = { request, reply, grant: auth.grant(request) };
