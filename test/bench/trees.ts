@@ -1,4 +1,4 @@
-import { cpSync, lutimesSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, lutimesSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { run, tool } from "../fixtures/tools.ts";
 import { Random } from "../fixtures/random.ts";
@@ -44,10 +44,13 @@ export function copy(from: string, to: string): void {
   cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
 }
 
-/** Rewrites some files of the whole tree, every byte of them. @param part of all files, 0 to 1 */
-export function rewrite(list: readonly string[], part: number, seed: number, bytes: (path: string) => Buffer): void {
+/**
+ * Rewrites some files of the whole tree, every byte of them, with what compresses as they did: noise in their place would
+ * have to be sent with all its bytes, by whatever client. @param part of all files, 0 to 1
+ */
+export function rewrite(list: readonly string[], part: number, seed: number): void {
   const random = new Random(seed);
-  for (const file of list) if (random.chance(part)) writeFileSync(file, bytes(file));
+  for (const file of list) if (random.chance(part)) writeFileSync(file, readFileSync(file).map((byte) => byte ^ (1 + (seed % 255))));
 }
 
 /** New times for all files: as a fresh checkout or installation has them. */

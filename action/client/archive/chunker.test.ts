@@ -14,7 +14,7 @@ describe("stretches", () => {
       let next = { member: 0, offset: 0 };
       for (const { files, offset, length, packed } of stretches(members)) {
         expect(new Set(files.map((number) => members[number]!.root)).size).toBe(1);
-        expect(length).toBeLessThanOrEqual(packed ? 3 * 16 * 1024 + LARGE : SEGMENT);
+        expect(length).toBeLessThanOrEqual(packed ? 3 * 4 * 1024 + LARGE : SEGMENT);
         for (const number of files) {
           while (members[next.member]!.size === 0) next = { member: next.member + 1, offset: 0 };
           expect({ member: number, offset }).toEqual(next);
@@ -35,8 +35,8 @@ describe("stretches", () => {
       const kept = bounds(members.toSpliced(at, 1));
       expect([...before].filter((pack) => !kept.has(pack)).length).toBeLessThanOrEqual(6);
     }
-    expect(before.size).toBeGreaterThan(400);
-    expect(before.size).toBeLessThan(1_400);
+    expect(before.size).toBeGreaterThan(1_000);
+    expect(before.size).toBeLessThan(2_500);
   });
 });
 

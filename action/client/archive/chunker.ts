@@ -5,11 +5,11 @@ import { FILE, type Member } from "./members.ts";
  * it is known before anything is read, and a file that is rewritten moves no boundary of its neighbours. Large files are cut
  * by content (FastCDC) within segments of a fixed size, so that they can be read in parallel and in bounded memory.
  */
-const PACK = 16 * 1024;
+const PACK = 4 * 1024;
 const LEAST_PACK = PACK / 4;
 const MOST_PACK = PACK * 3;
 /** Files from here on are cut by content. */
-export const LARGE = PACK * 4;
+export const LARGE = 64 * 1024;
 export const SEGMENT = 16 * 1024 * 1024;
 
 // No byte before the minimum is looked at. Edited files cost as many new bytes as with a minimum of 64 KiB.

@@ -4,7 +4,7 @@ import { SEGMENT, type Stretch } from "./chunker.ts";
 import { encodeColumns, type Columns } from "./columns.ts";
 import { Crew } from "./crew.ts";
 import { bound, deflate } from "./frames.ts";
-import { byteString, FILE, type Chunk, type Place } from "./members.ts";
+import { byteString, FILE, type Chunk } from "./members.ts";
 import { pool, type Prepared } from "./options.ts";
 import { assertNoDetour, outermost, rootName } from "./paths.ts";
 import type { Blob, Remote } from "./remote.ts";
@@ -82,7 +82,7 @@ class SaveJob {
   readonly #source: Source;
   readonly #names: readonly string[];
   readonly #index: StatIndex | undefined;
-  readonly #chunks: Map<Stretch, readonly Chunk[]> = new Map();
+  readonly #chunks: Map<Stretch, readonly Chunk[]>;
   readonly #located = new Map<string, Located>();
   /** Being made into a frame at this moment. */
   readonly #pending = new Set<string>();
@@ -101,13 +101,12 @@ class SaveJob {
     this.#source = source;
     this.#names = names;
     this.#index = index;
+    this.#chunks = new Map(source.known);
     if (!index) return;
     const { manifest, content } = index;
-    const locate = (chunk: Chunk, { frame, start }: Place) => void this.#located.set(keyOf(chunk), { frame: manifest.frames[frame]!, start });
-    for (const [i, chunk] of content.chunks.entries()) locate(chunk, content.places[i]!);
-    for (const [stretch, pieces] of source.known) {
-      for (const piece of pieces) locate(piece.chunk, piece);
-      this.#chunks.set(stretch, pieces.map(({ chunk }) => chunk));
+    for (const [i, chunk] of content.chunks.entries()) {
+      const { frame, start } = content.places[i]!;
+      this.#located.set(keyOf(chunk), { frame: manifest.frames[frame]!, start });
     }
   }
 

@@ -1,5 +1,5 @@
-import { hash } from "node:crypto";
 import { stretches, type Stretch } from "./chunker.ts";
+import type { Content } from "./columns.ts";
 import type { Chunk } from "./members.ts";
 import { untouched, type StatIndex } from "./stat-index.ts";
 import type { Found } from "./walk.ts";
@@ -10,21 +10,11 @@ export interface Source {
   /** Absolute paths as byte strings, by member. */
   absolute(member: number): string;
   readonly stretches: readonly Stretch[];
-  /** Where the content of stretches is whose files were not touched since the index was written. */
-  readonly known: ReadonlyMap<Stretch, readonly KnownPiece[]>;
+  /** The chunks of stretches whose files were not touched since the index was written. */
+  readonly known: ReadonlyMap<Stretch, readonly Chunk[]>;
   /** Whether nothing at all differs from the index. */
   readonly unchanged: boolean;
 }
-
-/** A chunk of the archive an index describes, or a slice of one: frame by number, start in what it inflates to. */
-export interface KnownPiece {
-  readonly chunk: Chunk;
-  readonly frame: number;
-  readonly start: number;
-}
-
-/** A pack that would fall into more pieces is read and sent whole: chunks must not become as many as files. */
-const MOST_PIECES = 6;
 
 /** @param roots absolute paths as byte strings, in the order of the members' roots */
 export function plan(members: readonly Found[], roots: readonly string[], index: StatIndex | undefined): Source {
@@ -44,20 +34,13 @@ export function plan(members: readonly Found[], roots: readonly string[], index:
     member.seconds = seconds;
     member.nanoseconds = nanoseconds;
   }
-  if (unchanged) return { members, absolute, stretches: [...stretches(members)], known: new Map(), unchanged };
-  const content = new OldContent(index, old);
-  const list: Stretch[] = [];
-  const known = new Map<Stretch, readonly KnownPiece[]>();
-  for (const stretch of stretches(members)) {
-    const runs = content.runs(stretch, members);
-    const pieces = runs.map((run) => content.pieces(run));
-    if (runs.length > 1 && pieces.reduce((sum, own) => sum + (own?.length ?? 1), 0) > MOST_PIECES) {
-      list.push(stretch);
-      continue;
-    }
-    for (const [i, run] of runs.entries()) {
-      list.push(run);
-      if (pieces[i]) known.set(run, pieces[i]);
+  const list = [...stretches(members)];
+  const known = new Map<Stretch, readonly Chunk[]>();
+  if (!unchanged) {
+    const content = new OldContent(index);
+    for (const stretch of list) {
+      const chunks = content.chunks(stretch, old);
+      if (chunks) known.set(stretch, chunks);
     }
   }
   return { members, absolute, stretches: list, known, unchanged };
@@ -83,71 +66,43 @@ function match(members: readonly Found[], index: StatIndex): Int32Array {
 
 /** The content of the archive an index describes, by position. */
 class OldContent {
-  readonly #index: StatIndex;
-  readonly #old: Int32Array;
-  /** Where each member's bytes begin, and each chunk. */
+  readonly #content: Content;
+  /** Where each member's bytes begin. */
   readonly #starts: Float64Array;
-  readonly #chunks: Float64Array;
+  /** The chunks by where they begin. */
+  readonly #chunkAt = new Map<number, number>();
 
-  /** @param old for each member of the tree its number in the index, or -1 */
-  constructor(index: StatIndex, old: Int32Array) {
-    this.#index = index;
-    this.#old = old;
+  constructor({ content }: StatIndex) {
+    this.#content = content;
     let at = 0;
-    const positions = (length: number) => (at += length) - length;
-    this.#starts = Float64Array.from(index.content.members, ({ size }) => positions(size));
+    this.#starts = Float64Array.from(content.members, ({ size }) => (at += size) - size);
     at = 0;
-    this.#chunks = Float64Array.from(index.content.chunks, ({ length }) => positions(length));
+    for (const [i, { length }] of content.chunks.entries()) {
+      this.#chunkAt.set(at, i);
+      at += length;
+    }
   }
 
-  /** A stretch in parts that are known each, because their files were not touched and follow each other there too, or not at all. */
-  runs(stretch: Stretch, members: readonly Found[]): Stretch[] {
-    const runs: { files: number[]; length: number }[] = [];
+  /**
+   * The chunks that make up exactly this stretch, if its files were not touched, lie there in one piece too, and are cut at its ends.
+   * @param old for each member of the tree its number in the index, or -1
+   */
+  chunks({ files, offset, length }: Stretch, old: Int32Array): readonly Chunk[] | undefined {
+    const { members, chunks } = this.#content;
     let end: number | undefined;
-    for (const [i, file] of stretch.files.entries()) {
-      const { size } = members[file]!;
-      const before = this.#old[file]!;
-      const start = before < 0 ? -1 : this.#starts[before]!;
-      if (start !== end || i === 0) runs.push({ files: [], length: 0 });
-      const run = runs.at(-1)!;
-      run.files.push(file);
-      run.length += size;
-      end = before < 0 ? -1 : start + size;
+    for (const file of files) {
+      const before = old[file]!;
+      if (before < 0 || this.#starts[before] !== (end ?? this.#starts[before])) return undefined;
+      end = this.#starts[before]! + members[before]!.size;
     }
-    return runs.length === 1 ? [stretch] : runs.map(({ files, length }) => ({ ...stretch, first: files[0]!, files, length }));
-  }
-
-  /** Where a run is; undefined when its files were touched. */
-  pieces({ first, offset, length }: Stretch): KnownPiece[] | undefined {
-    const before = this.#old[first]!;
-    if (before < 0) return undefined;
-    const { chunks, places } = this.#index.content;
-    const found: KnownPiece[] = [];
-    const start = this.#starts[before]! + offset;
-    for (let at = start, i = this.#chunkAt(start); at < start + length; i++) {
-      const chunk = chunks[i]!;
-      const { frame, start: begin } = places[i]!;
-      const from = at - this.#chunks[i]!;
-      const size = Math.min(chunk.length - from, start + length - at);
-      found.push(size === chunk.length ? { chunk, frame, start: begin } : { chunk: this.#slice(frame, begin + from, size), frame, start: begin + from });
-      at += size;
+    const first = this.#chunkAt.get(this.#starts[old[files[0]!]!]! + offset);
+    if (first === undefined) return undefined;
+    let last = first;
+    for (let left = length; left > 0; last++) {
+      const chunk = chunks[last];
+      if (!chunk || chunk.length > left) return undefined;
+      left -= chunk.length;
     }
-    return found;
-  }
-
-  /** Bytes that were not hashed are named by where they are: equal to no content's name. */
-  #slice(frame: number, start: number, length: number): Chunk {
-    return { id: hash("sha256", `${this.#index.manifest.frames[frame]!.digest} ${start} ${length}`, "buffer"), length };
-  }
-
-  /** The chunk that a position is in. */
-  #chunkAt(position: number): number {
-    let [low, high] = [0, this.#chunks.length];
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if (this.#chunks[middle]! <= position) low = middle;
-      else high = middle;
-    }
-    return low;
+    return chunks.slice(first, last);
   }
 }
