@@ -10,6 +10,12 @@ const Permission = Type.Unsafe<"read" | "write" | "admin">({ type: "string", enu
 const Caches = Type.Array(Type.String({ pattern: "^(\\*|[a-z0-9][a-z0-9-]{0,62})$" }), { minItems: 1, maxItems: 100, description: "The first is the default; * stands for all." });
 const KeyId = Type.Object({ id: Type.String({ minLength: 1, maxLength: 80 }) });
 
+const Deploy = strict({
+  workspace: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" }),
+  may: Type.Unsafe<"agent" | "activate">({ type: "string", enum: ["agent", "activate"], description: "Be an agent, or tell agents what to activate." }),
+  agent: Type.Optional(Type.String({ minLength: 1, maxLength: 100, description: "The one agent it may be. Default: any of the workspace." })),
+});
+
 const KeyAnswer = Type.Object({
   id: Type.String(),
   name: Type.String(),
@@ -23,6 +29,7 @@ const KeyAnswer = Type.Object({
   expires: nullable(Time),
   used: nullable(Time, "Last use, a few seconds late."),
   revoked: nullable(Time),
+  deploy: Type.Optional(Deploy),
 });
 export type KeyView = Static<typeof KeyAnswer>;
 export type NewKeyView = Static<typeof NewKey>;
@@ -37,6 +44,7 @@ const CreateBody = strict({
   trusted: Type.Optional(Type.Boolean({ description: "Whether what it writes is trusted when room has to be made. Default: yes." })),
   public: Type.Optional(Type.Boolean({ description: "A read key that may stand in a workflow for everyone to see." })),
   expires: Type.Optional(Time),
+  deploy: Type.Optional(Deploy),
 });
 const RotateBody = strict({
   overlap: Type.Optional(Type.Integer({ minimum: 0, maximum: 2_592_000, description: "Seconds for which the old key works on. Default: a day." })),
@@ -49,6 +57,7 @@ function answerOf(info: KeyInfo): KeyView {
   return {
     id, name, permission, caches: [...caches], scope, reads: reads && [...reads], trusted, public: info.public,
     created: info.created === 0 ? null : iso(info.created), expires: time(info.expires), used: time(info.used), revoked: time(info.revoked),
+    ...(info.deploy && { deploy: info.deploy }),
   };
 }
 

@@ -120,6 +120,12 @@ describe("key", () => {
     expect(err).not.toContain(out.trim());
   });
 
+  test("create makes keys for the agents of a workspace, and for who tells them what to activate", async () => {
+    expect((await json("key", "create", "web", "--deploy-agent", "prod/web")).info).toMatchObject({ permission: "read", deploy: { workspace: "prod", may: "agent", agent: "web" } });
+    expect((await json("key", "create", "any", "--deploy-agent", "prod")).info.deploy).toEqual({ workspace: "prod", may: "agent" });
+    expect((await json("key", "create", "cd", "--deploy-activate", "prod")).info.deploy).toEqual({ workspace: "prod", may: "activate" });
+  });
+
   test("list shows who may do what, and what has ended", async () => {
     const made = await json("key", "create", "listed", "--permission", "read", "--public", "--expires", "2h");
     await run("key", "revoke", (await json("key", "create", "ended")).info.id);

@@ -14,6 +14,8 @@ interface CreateOptions extends RemoteOptions {
   readonly untrusted?: boolean;
   readonly public?: boolean;
   readonly expires?: number;
+  readonly deployAgent?: string;
+  readonly deployActivate?: string;
 }
 
 const COLUMNS = ["ID", "NAME", "PERMISSION", "CACHES", "SCOPE", "CREATED", "USED", "STATE"];
@@ -31,11 +33,14 @@ export function registerKeyCommands(program: Command, io: Io): void {
     .option("--untrusted", "what it writes goes first when room has to be made")
     .option("--public", "a read key that may stand in a workflow for everyone to see")
     .option("--expires <duration>", "ends after so long, like 90d (default: never)", span)
+    .option("--deploy-agent <workspace>", "an agent's key of a Cachix Deploy workspace; workspace/name for one agent only")
+    .option("--deploy-activate <workspace>", "may tell the agents of this Cachix Deploy workspace what to activate")
     .action(async (name: string, options: CreateOptions) => {
       const { permission, cache: caches, scope, reads, untrusted, expires } = options;
       const body = {
         name, permission, caches, scope, reads, public: options.public,
         ...(untrusted ? { trusted: false } : {}),
+        deploy: deployRight(options),
         ...(expires === undefined ? {} : { expires: new Date(Date.now() + expires).toISOString() }),
       };
       printNew(await connect(options, io).post<NewKeyView>("/keys", body), options, io);
@@ -68,6 +73,12 @@ export function registerKeyCommands(program: Command, io: Io): void {
       printNew(created, options, io);
       io.stderr.write(options.overlap === 0 ? `The old key ${id} has ended.\n` : `The old key ${id} works on for ${spanWords(options.overlap)}.\n`);
     });
+}
+
+function deployRight({ deployAgent, deployActivate }: CreateOptions): KeyView["deploy"] {
+  if (deployActivate !== undefined) return { workspace: deployActivate, may: "activate" };
+  const [workspace, agent] = deployAgent?.split("/", 2) ?? [];
+  return workspace === undefined ? undefined : { workspace, may: "agent", ...(agent === undefined ? {} : { agent }) };
 }
 
 /** The key alone goes to standard output, so that a script can take it. */

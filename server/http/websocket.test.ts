@@ -8,13 +8,14 @@ import { plain } from "../../test/fixtures/plain-protocol.ts";
 import type { Protocol } from "../protocols/protocol.ts";
 import { WebSockets } from "./websocket.ts";
 
-const sockets = new WebSockets({ sockets: 2, message: 1024, ping: 50, silence: 200 });
+let sockets: WebSockets;
 
 /** Says what it is told, to who may read. */
 const echo = {
   ...plain,
   name: "echo",
   plugin: (app, { auth }) => {
+    sockets = new WebSockets(auth, { sockets: 3, perActor: 2, message: 1024, ping: 50, silence: 200, check: 50 });
     sockets.listen(app);
     const open = (socket: WebSocket) => void socket.on("message", (data: Buffer) => socket.send(String(data)));
     app.get("/echo", { config: { op: "echo" } }, (request, reply) => {
@@ -74,10 +75,14 @@ test("a broken handshake is refused, and a request for HTTP/2 is answered as if 
   expect(await raw(head("/page", "h2c"))).toMatch(/^HTTP\/1.1 200[^]*page$/);
 });
 
-test("more than there may be are refused", async () => {
+test("more than there may be are refused, of one credential and of all", async () => {
   const open = [dial("/echo"), dial("/echo")];
   await Promise.all(open.map((socket) => once(socket, "open")));
   expect(await refusal(dial("/echo"))).toBe(503);
+  const another = dial("/echo", KEYS.write);
+  await once(another, "open");
+  open.push(another);
+  expect(await refusal(dial("/echo", KEYS.admin))).toBe(503);
   for (const socket of open) socket.terminate();
   while (sockets.size > 0) await sleep(10);
 });
@@ -95,6 +100,17 @@ test("who is silent is cut off, but not who answers pings or is known not to", a
   expect(deaf.readyState).toBe(WebSocket.OPEN);
   for (const socket of [answering, deaf]) socket.terminate();
   while (sockets.size > 0) await sleep(10);
+});
+
+test("a key that is revoked takes its connections along, and no others", async () => {
+  const { key, info } = await app.identity.keys.create({ name: "short lived", permission: "read" });
+  const [mine, other] = [dial("/echo", key), dial("/echo")];
+  await Promise.all([once(mine, "open"), once(other, "open")]);
+  const gone = once(mine, "close");
+  await app.identity.keys.revoke(info.id);
+  expect((await gone)[0]).toBe(1008);
+  expect(other.readyState).toBe(WebSocket.OPEN);
+  other.terminate();
 });
 
 test("a message that is too large ends its connection", async () => {

@@ -3,6 +3,7 @@ import { ServerResponse, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { errors } from "../core/errors.ts";
+import type { Auth } from "./auth.ts";
 
 export interface WebSocketLimits {
   /** Connections of this process at once. */
@@ -13,11 +14,22 @@ export interface WebSocketLimits {
   readonly ping: number;
   /** A client that is not heard of for so long is gone, ms. */
   readonly silence: number;
+  /** Connections of one credential at once. */
+  readonly perActor: number;
+  /** How often it is looked whether credentials still stand, ms. */
+  readonly check: number;
 }
 
 export interface WebSocketOptions {
   /** Some clients never read what they are sent, so they answer no pings: their silence means nothing. */
   readonly deaf?: boolean;
+}
+
+interface Connection {
+  readonly request: FastifyRequest;
+  readonly deaf: boolean;
+  /** When it was last heard of, ms. */
+  heard: number;
 }
 
 /** Codes that say why a connection is closed (RFC 6455 §7.4.1). */
@@ -32,15 +44,18 @@ const FAREWELL_MS = 1_000;
  */
 export class WebSockets {
   readonly #limits: WebSocketLimits;
+  readonly #auth: Pick<Auth, "alive">;
   readonly #server: WebSocketServer;
   /** Connections whose requests are on their way to their handlers. */
   readonly #asking = new WeakMap<IncomingMessage, { socket: Duplex; head: Buffer }>();
-  /** Since when each was not heard of. */
-  readonly #open = new Map<WebSocket, { heard: number; deaf: boolean }>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #open = new Map<WebSocket, Connection>();
+  /** How many each credential has. */
+  readonly #actors = new Map<string, number>();
+  #timers: NodeJS.Timeout[] = [];
   #closing = false;
 
-  constructor(limits: WebSocketLimits) {
+  constructor(auth: Pick<Auth, "alive">, limits: WebSocketLimits) {
+    this.#auth = auth;
     this.#limits = limits;
     this.#server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, maxPayload: limits.message });
   }
@@ -53,7 +68,7 @@ export class WebSockets {
   listen(app: FastifyInstance): void {
     const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#route(app, request, socket, head);
     app.server.on("upgrade", onUpgrade);
-    this.#timer = setInterval(() => this.#ping(), this.#limits.ping).unref();
+    this.#timers = [setInterval(() => this.#ping(), this.#limits.ping).unref(), setInterval(() => this.#check(), this.#limits.check).unref()];
     app.addHook("preClose", (done) => {
       app.server.off("upgrade", onUpgrade);
       this.#close();
@@ -66,7 +81,7 @@ export class WebSockets {
     const asking = this.#asking.get(request.raw);
     if (!asking) throw errors.upgradeRequired();
     if (this.#closing) throw errors.draining();
-    if (this.#open.size >= this.#limits.sockets) throw errors.tooManySockets("", { retryAfter: 30 });
+    if (this.#open.size >= this.#limits.sockets || (this.#actors.get(request.stow.actor) ?? 0) >= this.#limits.perActor) throw errors.tooManySockets("", { retryAfter: 30 });
     this.#asking.delete(request.raw);
     reply.hijack();
     const response = reply.raw;
@@ -75,7 +90,7 @@ export class WebSockets {
     this.#server.handleUpgrade(request.raw, asking.socket, asking.head, (socket) => {
       response.detachSocket(asking.socket as never);
       account(response, 101);
-      this.#keep(socket, deaf);
+      this.#keep(socket, { request, deaf, heard: Date.now() });
       open(socket);
     });
     return reply;
@@ -92,14 +107,28 @@ export class WebSockets {
     app.routing(request, response);
   }
 
-  #keep(socket: WebSocket, deaf: boolean): void {
-    const state = { heard: Date.now(), deaf };
-    const hear = () => void (state.heard = Date.now());
-    this.#open.set(socket, state);
+  #keep(socket: WebSocket, connection: Connection): void {
+    const { actor } = connection.request.stow;
+    const hear = () => void (connection.heard = Date.now());
+    this.#open.set(socket, connection);
+    this.#actors.set(actor, (this.#actors.get(actor) ?? 0) + 1);
     socket.on("pong", hear).on("ping", hear).on("message", hear);
     // What breaks closes, and that is told.
     socket.on("error", () => {});
-    socket.once("close", () => this.#open.delete(socket));
+    socket.once("close", () => {
+      this.#open.delete(socket);
+      const left = this.#actors.get(actor)! - 1;
+      if (left === 0) this.#actors.delete(actor);
+      else this.#actors.set(actor, left);
+    });
+  }
+
+  /** Closes what was opened with a credential that has ended since. */
+  #check(): void {
+    for (const [socket, { request }] of this.#open) {
+      // Who can't be asked about is not sent away.
+      this.#auth.alive(request).then((alive) => alive || hangUp(socket, CLOSE.refused, "the key has ended"), () => {});
+    }
   }
 
   #ping(): void {
@@ -112,7 +141,7 @@ export class WebSockets {
 
   #close(): void {
     this.#closing = true;
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
     for (const socket of this.#open.keys()) hangUp(socket, CLOSE.away, "the server stops");
   }
 }

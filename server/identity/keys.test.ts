@@ -35,6 +35,18 @@ test("what administrators see holds neither key nor hash", async () => {
   expect((await keys.list())[0]).toEqual(info);
 });
 
+test("what a key may do in a workspace is kept over a rotation, and no key may do it that lies open or may do more", async () => {
+  const deploy = { workspace: "prod", may: "agent", agent: "web" } as const;
+  const { info } = await keys.create({ name: "web", permission: "read", deploy });
+  const { key } = await keys.rotate(info.id);
+  expect(await keys.find(key)).toMatchObject({ permission: "read", deploy });
+  await keys.create({ name: "ci", permission: "write", deploy: { workspace: "prod", may: "activate" } });
+  for (const wrong of [
+    { permission: "write", deploy }, { permission: "admin", deploy: { workspace: "prod", may: "activate" } }, { permission: "read", public: true, deploy },
+    { permission: "read", deploy: { ...deploy, workspace: "Prod" } }, { permission: "read", deploy: { ...deploy, agent: "a b" } }, { permission: "read", deploy: { ...deploy, may: "activate" } },
+  ] as const) await expect(keys.create({ name: "x", ...wrong })).rejects.toMatchObject({ code: "STOW_BAD_REQUEST" });
+});
+
 test("all options of a key are kept", async () => {
   const expires = Date.now() + HOUR;
   const options = { name: "team", permission: "write", caches: ["team", "*"], scope: "team:ci", reads: ["team:ci", "1296269:refs/heads/main"], trusted: false, expires } as const;

@@ -13,6 +13,7 @@ export function deploy(get: () => Subject): void {
     return { ids: targets.map(({ id }) => id), id: targets[0]!.id, cancelled };
   };
   const dispatch = (agent: string, session: string, now = 100, resend = 0) => db().write("dispatchDeployment", { agent, session, resend, now });
+  const work = async (agent: string, resend: number) => db().read("agentsWork", { agents: [agent], resend });
   const status = async (id: string) => (await db().read("getDeployment", { id }))?.status;
   const begin = (id: string, agent: string, closure: number | null = null) => db().write("beginDeployment", { id, agent, closure, now: 200 });
   const end = (id: string, agent: string, succeeded: boolean) => db().write("endDeployment", { id, agent, succeeded, now: 300, audit: audit("deploy.finish") });
@@ -24,7 +25,7 @@ export function deploy(get: () => Subject): void {
       expect(await join(workspace, "s2")).toBe(id);
       expect(await join(newCache(), "s1")).not.toBe(id);
       await db().write("leaveAgent", { agent: id, session: "s1", now: 5 });
-      expect(await db().read("agentWork", { agent: id, resend: 0 })).toEqual({ session: "s2", ready: false });
+      expect(await work(id, 0)).toEqual([{ agent: id, session: "s2", ready: false }]);
       await db().write("leaveAgent", { agent: id, session: "s2", now: 6 });
       expect(await db().read("listAgents", { workspace })).toEqual([{ workspace, name: "web", system: "x86_64-linux", version: "1", connected: false, seen: 6, deployment: null }]);
       expect(await db().read("countAgents", { workspace })).toBe(1);
@@ -71,15 +72,15 @@ export function deploy(get: () => Subject): void {
       const workspace = newCache();
       const agent = await join(workspace, "s1");
       const { id } = await activate(workspace);
-      expect(await db().read("agentWork", { agent, resend: 0 })).toEqual({ session: "s1", ready: true });
+      expect(await work(agent, 0)).toEqual([{ agent, session: "s1", ready: true }]);
       expect(await dispatch(agent, "stale")).toBeUndefined();
       expect((await dispatch(agent, "s1", 100))!.deployment.id).toBe(id);
-      expect(await db().read("agentWork", { agent, resend: 50 })).toEqual({ session: "s1", ready: false });
+      expect(await work(agent, 50)).toEqual([{ agent, session: "s1", ready: false }]);
       expect(await dispatch(agent, "s1", 150, 50)).toBeUndefined();
       expect((await dispatch(agent, "s1", 250, 150))!.deployment.id).toBe(id);
       await begin(id, agent);
       const next = await activate(workspace);
-      expect(await db().read("agentWork", { agent, resend: 1_000 })).toEqual({ session: "s1", ready: false });
+      expect(await work(agent, 1_000)).toEqual([{ agent, session: "s1", ready: false }]);
       expect(await dispatch(agent, "s1", 999, 999)).toBeUndefined();
       await end(id, agent, false);
       expect((await dispatch(agent, "s1"))!.deployment.id).toBe(next.id);

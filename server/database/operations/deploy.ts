@@ -1,5 +1,6 @@
 import { all, first, flag, step, type Row, type Steps } from "../step.ts";
 import { auditStep, type AuditRecord } from "./audit.ts";
+import { batches, placeholders } from "./chunks.ts";
 
 export type DeploymentStatus = "Pending" | "InProgress" | "Cancelled" | "Failed" | "Succeeded";
 
@@ -95,21 +96,26 @@ export function* getDeployment(args: { id: string }): Steps<Deployment | undefin
   return row && deploymentOf(row);
 }
 
-/** What there is to do for an agent: whether the connection is still the one it has, and whether something may be sent. */
+/** What there is to do for an agent: whether a connection is still the one it has, and whether something may be sent. */
 export interface AgentWork {
+  readonly agent: string;
   readonly session: string | null;
   readonly ready: boolean;
 }
 
-const UNDER_WAY = "(status = 'InProgress' OR (status = 'Pending' AND session = ?2 AND sent > ?3))";
+const UNDER_WAY = "(d.status = 'InProgress' OR (d.status = 'Pending' AND d.session = ?2 AND d.sent > ?3))";
+const READY =
+  "CASE WHEN EXISTS (SELECT 1 FROM deployments d WHERE d.agent = a.id AND d.status = 'Pending') AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.agent = a.id " +
+  "AND (d.status = 'InProgress' OR (d.status = 'Pending' AND d.session = a.session AND d.sent > ?1))) THEN 1 ELSE 0 END";
 
 /** @param args.resend what was sent before this time and was not begun is sent again */
-export function* agentWork(args: { agent: string; resend: number }): Steps<AgentWork> {
-  const agent = yield* first("SELECT session FROM deploy_agents WHERE id = ?1", args.agent);
-  const session = (agent?.["session"] as string | null | undefined) ?? null;
-  const waiting = yield* first("SELECT id FROM deployments WHERE agent = ?1 AND status = 'Pending' LIMIT 1", args.agent);
-  const busy = waiting && (yield* first(`SELECT id FROM deployments WHERE agent = ?1 AND ${UNDER_WAY} LIMIT 1`, args.agent, session ?? "", args.resend));
-  return { session, ready: waiting !== undefined && busy === undefined };
+export function* agentsWork(args: { agents: string[]; resend: number }): Steps<AgentWork[]> {
+  const work: AgentWork[] = [];
+  for (const batch of batches(args.agents)) {
+    const rows = yield* all(`SELECT a.id, a.session, ${READY} AS ready FROM deploy_agents a WHERE a.id IN (${placeholders(2)})`, args.resend, ...batch);
+    work.push(...rows.map(({ id, session, ready }) => ({ agent: id as string, session: session as string | null, ready: ready === 1 })));
+  }
+  return work;
 }
 
 /**
@@ -119,7 +125,7 @@ export function* agentWork(args: { agent: string; resend: number }): Steps<Agent
 export function* dispatchDeployment(args: { agent: string; session: string; resend: number; now: number }): Steps<{ deployment: Deployment; system: string | null } | undefined> {
   const agent = yield* first("UPDATE deploy_agents SET seen = ?3 WHERE id = ?1 AND session = ?2 RETURNING system", args.agent, args.session, args.now);
   if (!agent) return undefined;
-  const busy = yield* first(`SELECT id FROM deployments WHERE agent = ?1 AND ${UNDER_WAY} LIMIT 1`, args.agent, args.session, args.resend);
+  const busy = yield* first(`SELECT d.id FROM deployments d WHERE d.agent = ?1 AND ${UNDER_WAY} LIMIT 1`, args.agent, args.session, args.resend);
   if (busy) return undefined;
   const row = yield* first(`${JOINED} WHERE d.agent = ?1 AND d.status = 'Pending' ORDER BY d.number DESC LIMIT 1`, args.agent);
   if (!row) return undefined;

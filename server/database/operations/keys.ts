@@ -29,7 +29,7 @@ export interface DeployRight {
   /** Be an agent, or tell agents what to activate and see what came of it. */
   readonly may: "agent" | "activate";
   /** The one agent it may be. Default: any of the workspace. */
-  readonly agent?: string | undefined;
+  readonly agent?: string;
 }
 
 function keyOf(row: Row): KeyRecord {

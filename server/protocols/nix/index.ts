@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { isCacheName } from "../../core/scope.ts";
 import type { Protocol } from "../protocol.ts";
 import { registerCachix } from "./cachix/routes.ts";
+import { registerDeploy } from "./deploy/routes.ts";
 import { registerDocuments } from "./documents.ts";
 import { DEBUGINFO, LISTINGS, LOGS, NARINFOS, NARS, PUSHES, REALISATIONS } from "./keyspaces.ts";
 import { options, type NixOptions } from "./options.ts";
@@ -23,6 +24,7 @@ export const nix = {
     const services = openServices(context);
     app.addHook("onClose", () => services.upstream.close());
     registerUpstreamStatus(app, context, services.upstream);
+    registerDeploy(app, context, services);
     const domain = context.options.domain?.toLowerCase();
     // After the server's own hooks, which have verified the credential.
     app.addHook("onRequest", (request, _reply, done) => {

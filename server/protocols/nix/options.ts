@@ -1,5 +1,6 @@
 import type { Static } from "typebox";
 import { flag, integer, list, map, oneOf, optional, section, text } from "../../config/fields.ts";
+import { DeploySettings } from "./deploy/settings.ts";
 import { ProxySettings, Upstreams } from "./upstream/settings.ts";
 
 const HOST = "Domain whose subdomains are caches: with example.com, Nix finds the cache team at https://team.example.com as well.";
@@ -34,6 +35,7 @@ export const options = section("Binary caches of Nix.", {
   storeDir: text({ default: "/nix/store", description: "Directory of the store whose paths are kept here." }),
   domain: optional(text({ description: HOST })),
   proxy: ProxySettings,
+  deploy: DeploySettings,
   caches: map(NixCache, { default: {}, description: "Settings of single caches, by name; other caches have the defaults." }),
 });
 

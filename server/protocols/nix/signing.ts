@@ -1,6 +1,7 @@
 import { after, type Database, type MaybePromise } from "../../database/database.ts";
 import { errors } from "../../core/errors.ts";
 import { sharedSecret } from "../../identity/tokens.ts";
+import { agentsKeyName } from "./deploy/setup.ts";
 import { parsePublicKey, parseSecretKey, SecretKey, type PublicKey } from "./keys.ts";
 import { settingsOf, type NixCacheSettings, type NixOptions } from "./options.ts";
 import { WireError } from "../wire.ts";
@@ -90,11 +91,15 @@ export class Signing {
     const { keyName = cache, keyGenerations } = settingsOf(this.#options, cache);
     const imported = this.#imported.get(cache) ?? [];
     const generations = keyGenerations ?? (imported.length > 0 ? [] : [1]);
-    const made = async (which: number | "untrusted") => {
+    const made = async (which: number | "untrusted" | "agents", name = `${keyName}-${which}`) => {
       const seed = await sharedSecret(this.#database, `nix:${cache}:${which}`);
-      return new SecretKey(`${keyName}-${which}`, Buffer.from(seed, "base64url"));
+      return new SecretKey(name, Buffer.from(seed, "base64url"));
     };
-    return { signing: [...imported, ...(await Promise.all(generations.map(made)))], untrusted: await made("untrusted") };
+    const signing = [...imported, ...(await Promise.all(generations.map((generation) => made(generation))))];
+    // Agents of Cachix Deploy know a key by a name that can't be chosen.
+    const agents = agentsKeyName(this.#options, cache);
+    if (agents !== undefined && !signing.some(({ name }) => name === agents)) signing.push(await made("agents", agents));
+    return { signing, untrusted: await made("untrusted") };
   }
 }
 

@@ -1,0 +1,52 @@
+import type { FastifyInstance } from "fastify";
+import Type from "typebox";
+import { errors } from "../../../core/errors.ts";
+import { refuse } from "../../../http/errors.ts";
+import { serverRefusals } from "../../../http/server.ts";
+import type { ProtocolContext } from "../../protocol.ts";
+import type { Workspaces } from "./workspaces.ts";
+
+const Text = Type.Unsafe<string | null>({ type: "string", nullable: true });
+
+const Status = Type.Object({
+  workspaces: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      agents: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          connected: Type.Boolean(),
+          system: Text,
+          version: Text,
+          seen: Text,
+          deployment: Type.Unsafe<{ id: string; number: number; path: string; status: string } | null>({
+            type: "object", nullable: true, description: "The newest.",
+            properties: { id: { type: "string" }, number: { type: "integer" }, path: { type: "string" }, status: { type: "string" } },
+          }),
+        }),
+      ),
+    }),
+  ),
+});
+
+/** For administrators of the whole server: the agents there are, and what they were last told to activate. */
+export function registerDeployStatus(app: FastifyInstance, { auth, core, log }: Pick<ProtocolContext, "auth" | "core" | "log">, workspaces: Workspaces): void {
+  app.get(
+    "/v1/admin/nix/deploy",
+    {
+      config: { op: "admin.nix.deploy", kind: "other" },
+      schema: { summary: "Agents of Cachix Deploy", operationId: "admin.nix.deploy", response: { 200: Status } },
+      // As the admin API's own, whatever this protocol's clients get.
+      errorHandler: (error, request, reply) => refuse(request, reply, error, serverRefusals, log),
+    },
+    async (request) => {
+      if (request.stow.cacheName !== undefined) throw errors.noRoute();
+      if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
+      const list = workspaces.names.map(async (name) => ({
+        name,
+        agents: (await core.database.read("listAgents", { workspace: name })).map((agent) => ({ ...agent, seen: agent.seen === null ? null : new Date(agent.seen).toISOString() })),
+      }));
+      return { workspaces: await Promise.all(list) };
+    },
+  );
+}
