@@ -1,13 +1,14 @@
 import { identify } from "./access.ts";
 import { isExact, metricsOf, save, type Access, type Transfer } from "./archives.ts";
 import { reportSaved } from "./cache-steps.ts";
-import type { JobMetrics } from "./daemon/control.ts";
+import type { JobMetrics, ProtocolMetrics } from "./daemon/control.ts";
 import { rightsOf } from "./event.ts";
 import { setupInputs, type SetupInputs } from "./inputs.ts";
 import { isDead, SET_UP } from "./memory.ts";
 import type { Parts } from "./parts.ts";
+import type { Pushed } from "./nix/push.ts";
 import { pickUp, removeJobDir, type State } from "./state.ts";
-import { summary } from "./summary.ts";
+import { pushText, summary } from "./summary.ts";
 import type { Step } from "./toolkit.ts";
 
 /** A token that ends sooner is replaced before it is used, ms. */
@@ -25,17 +26,20 @@ export async function finish(step: Step, parts: Parts): Promise<void> {
   const left = pickUp(toolkit);
   if (!left) return;
   let saved: Transfer | undefined;
+  let pushed: Pushed | undefined;
   let metrics: JobMetrics | undefined;
   try {
     const state = await renewed(step, parts, inputs, left);
     saved = await saveAtEnd(step, parts, inputs, state);
+    pushed = await pushAtEnd(step, parts, inputs, state);
   } finally {
+    if (left.nix) await parts.undoNix(step, left.nix.directory);
     if (left.daemon !== undefined) {
-      metrics = await parts.stopDaemon(left.daemon, { drainMs: isDead(left.stateDir, SET_UP) ? SHORT_DRAIN : DRAIN, also: metricsOf([left.restored, saved].filter((one) => one !== undefined)) });
+      metrics = await parts.stopDaemon(left.daemon, { drainMs: isDead(left.stateDir, SET_UP) ? SHORT_DRAIN : DRAIN, also: [...metricsOf([left.restored, saved].filter((one) => one !== undefined)), ...pushMetrics(pushed)] });
     }
-    removeJobDir(left.stateDir, left.daemon);
+    removeJobDir(left.stateDir, [left.daemon, left.nix?.directory]);
   }
-  await report(step, inputs, left, [left.restored, saved], metrics);
+  await report(step, inputs, left, [left.restored, saved], pushed, metrics);
   if (saved && inputs.archive) reportSaved(step, { ...inputs, ...inputs.archive }, saved);
 }
 
@@ -68,8 +72,28 @@ async function saveAtEnd(step: Step, parts: Parts, inputs: SetupInputs, state: S
   return save(step, parts, access, { ...inputs, ...archive });
 }
 
-async function report({ toolkit }: Step, inputs: SetupInputs, state: State, transfers: readonly (Transfer | undefined)[], metrics: JobMetrics | undefined): Promise<void> {
+/** What Nix has built. It goes straight to the server, like archives; not after a job that was cancelled, which has little time left. */
+async function pushAtEnd({ toolkit, env }: Step, parts: Parts, inputs: SetupInputs, { nix, mode, connections, stateDir }: State): Promise<Pushed | undefined> {
+  if (!nix || inputs.jobStatus === "cancelled" || isDead(stateDir, SET_UP)) return undefined;
+  if (!rightsOf(mode).write) {
+    toolkit.info("What Nix has built is not pushed: this job may only read");
+    return undefined;
+  }
+  const pushed = await parts.pushNix({ env, connections, since: nix.since, directory: nix.directory, deadlineMs: inputs.timeout });
+  if (pushed.reason === undefined) toolkit.info(pushText(pushed));
+  else toolkit.warning(pushText(pushed));
+  return pushed;
+}
+
+/** What a push adds to the metrics of a job's daemon, which has not seen it. */
+function pushMetrics(pushed: Pushed | undefined): ProtocolMetrics[] {
+  if (!pushed) return [];
+  const { paths, failed, status, moved, ms } = pushed;
+  return [{ protocol: "nix", hits: 0, misses: 0, stored: paths, failed: failed + Number(status === "unavailable"), bytesIn: 0, bytesOut: moved, msWaited: Math.round(ms) }];
+}
+
+async function report({ toolkit }: Step, inputs: SetupInputs, state: State, transfers: readonly (Transfer | undefined)[], pushed: Pushed | undefined, metrics: JobMetrics | undefined): Promise<void> {
   if (inputs.summary === "never" || (inputs.summary === "on-failure" && inputs.jobStatus === "success")) return;
   const { mode, reason, connections: [first] } = state;
-  await toolkit.summarize(summary({ server: first?.url ?? "", mode, reason, transfers: transfers.filter((one) => one !== undefined), metrics }));
+  await toolkit.summarize(summary({ server: first?.url ?? "", mode, reason, transfers: transfers.filter((one) => one !== undefined), pushed, metrics }));
 }

@@ -26,7 +26,7 @@ describe("set-up", () => {
     ["a key in the URL", { server: "https://x:stow_rw_1@cache.example.com" }, /^server: expected a URL without credentials/],
     ["an unknown credential", { auth: "password" }, /^auth: expected auto, oidc, key, runtime-token or anonymous, not "password"/],
     ["an unknown mode", { mode: "readonly" }, /^mode: expected /],
-    ["an unknown tool", { tools: "gha make" }, /^tools: expected gha, sccache, docker, nip or go, not "make"/],
+    ["an unknown tool", { tools: "gha make" }, /^tools: expected gha, sccache, docker, nip, go or nix, not "make"/],
     ["a switch that is neither", { daemon: "yes" }, /^daemon: expected on or off, not "yes"/],
     ["a path without a key", { path: "deps" }, /^path and cache-key: expected both or neither/],
     ["a key without a path", { "cache-key": "k" }, /^path and cache-key: expected both or neither/],

@@ -8,7 +8,7 @@ export type Auth = (typeof AUTHS)[number];
 export const MODES = ["auto", "read", "write", "write-only", "off"] as const;
 /** `write` reads as well. */
 export type ModeInput = (typeof MODES)[number];
-export const TOOLS = ["gha", "sccache", "docker", "nip", "go"] as const;
+export const TOOLS = ["gha", "sccache", "docker", "nip", "go", "nix"] as const;
 export type ToolName = (typeof TOOLS)[number];
 
 /** Who is asked, and with what. */

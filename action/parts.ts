@@ -1,7 +1,9 @@
 import type { Connection, RestoreOptions, RestoreResult, ArchiveOptions, SaveResult } from "./client/archive.ts";
 import type { Daemon, DaemonSettings } from "./daemon/start.ts";
 import type { JobMetrics, StopOptions } from "./daemon/control.ts";
-import type { Env } from "./toolkit.ts";
+import type { Pushed, PushRequest } from "./nix/push.ts";
+import type { NixRequest } from "./nix/setup.ts";
+import type { Env, Step } from "./toolkit.ts";
 
 /** GitHub's own cache, as @actions/cache speaks it. */
 export interface GithubCache {
@@ -17,6 +19,9 @@ export interface Parts {
   startDaemon(settings: DaemonSettings, env: Env): Promise<Daemon>;
   stopDaemon(stateDir: string, options: StopOptions): Promise<JobMetrics>;
   renewToken(stateDir: string, token: string, url?: string): Promise<boolean>;
+  setUpNix(step: Step, request: NixRequest): Promise<void>;
+  pushNix(request: PushRequest): Promise<Pushed>;
+  undoNix(step: Step, directory: string): Promise<void>;
   /** Existing files and directories that match the patterns. */
   expand(patterns: readonly string[]): Promise<string[]>;
   githubCache(): Promise<GithubCache>;
@@ -29,6 +34,9 @@ export const parts: Parts = {
   startDaemon: async (...args) => (await import("./daemon/start.ts")).startDaemon(...args),
   stopDaemon: async (...args) => (await import("./daemon/control.ts")).stopDaemon(...args),
   renewToken: async (...args) => (await import("./daemon/control.ts")).renewToken(...args),
+  setUpNix: async (...args) => (await import("./nix/setup.ts")).setUpNix(...args),
+  pushNix: async (...args) => (await import("./nix/push.ts")).pushBuilt(...args),
+  undoNix: async (...args) => (await import("./nix/setup.ts")).undoNix(...args),
   expand: async (patterns) => {
     const { create } = await import("@actions/glob");
     // As actions/cache: a directory is one match, not all that is below it.

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Endpoint } from "../server/protocols/client.ts";
 import { exported, identify } from "./access.ts";
@@ -7,12 +8,13 @@ import { Failure } from "./failure.ts";
 import type { Identity } from "./identity.ts";
 import { setupInputs, type SetupInputs } from "./inputs.ts";
 import { SET_UP } from "./memory.ts";
+import type { NixRequest } from "./nix/setup.ts";
 import type { Parts } from "./parts.ts";
 import { applicant } from "./session.ts";
-import { jobDir, leave, newDaemonDir, newSecret, type State } from "./state.ts";
+import { jobDir, leave, newSecret, newUseDir, type NixUse, type State } from "./state.ts";
 import { surroundings } from "./surroundings.ts";
 import type { Env, Step } from "./toolkit.ts";
-import { buildkit, chooseTools } from "./tools.ts";
+import { buildkit, chooseTools, type Chosen, type Surroundings } from "./tools.ts";
 
 /** Main of the set-up action: finds out what the job may do, points its tools at the cache, restores. @throws Failure */
 export async function setup(step: Step, parts: Parts): Promise<void> {
@@ -23,18 +25,24 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
   const [session] = identity.sessions;
   const rights = rightsOf(identity.mode);
   const connections = identity.sessions.map(({ url, token }) => ({ url, token }));
-  const state: State = { mode: identity.mode, reason: identity.reason, alone: identity.alone, connections, expires: Math.min(...identity.sessions.map(({ expires }) => expires)), stateDir, daemon: undefined, restored: undefined };
+  const state: State = { mode: identity.mode, reason: identity.reason, alone: identity.alone, connections, expires: Math.min(...identity.sessions.map(({ expires }) => expires)), stateDir, daemon: undefined, nix: undefined, restored: undefined };
   announce(step, inputs, identity);
 
-  const daemonDir = session && inputs.daemon ? newDaemonDir(stateDir) : undefined;
+  const daemonDir = session && inputs.daemon ? newUseDir(stateDir, "daemon-") : undefined;
+  const around = surroundings(step);
+  const chosen = chooseTools(session ? inputs.tools : [], around);
+  const nix = chosen.tools.some(({ name }) => name === "nix") ? { directory: newUseDir(stateDir, "nix-"), since: Date.now() } : undefined;
   // Post must know what there is to end, whatever happens from here on.
-  leave(toolkit, { ...state, daemon: daemonDir });
+  leave(toolkit, { ...state, daemon: daemonDir, nix });
   const daemon = daemonDir === undefined ? undefined : await startDaemon(step, parts, inputs, identity, daemonDir);
   const endpoint = daemon ?? session;
-  if (session && endpoint) pointTools(step, inputs, endpoint, endpoint === session, rights);
+  if (session && endpoint) pointTools(step, chosen, around, endpoint, endpoint === session, rights);
+  const nixed = nix && endpoint && rights.read ? await pointNix(step, parts, { ...nix, endpoint, direct: endpoint === session, connections }) : nix;
   // For the action's restore and save, and the command line.
   for (const [name, value] of Object.entries(exported(endpoint, identity))) toolkit.exportVariable(name, value);
 
+  const left = { ...state, daemon: daemonDir, nix: nixed };
+  leave(toolkit, left);
   if (inputs.archive === undefined) return;
   const { archive } = inputs;
   toolkit.setOutput("cache-primary-key", archive.key);
@@ -43,7 +51,7 @@ export async function setup(step: Step, parts: Parts): Promise<void> {
     toolkit.setOutput("cache-matched-key", restored.matchedKey ?? "");
     toolkit.setOutput("cache-size", String(restored.total));
   }
-  leave(toolkit, { ...state, daemon: daemonDir, restored });
+  leave(toolkit, { ...left, restored });
 }
 
 function announce({ toolkit }: Step, inputs: SetupInputs, { mode, reason, sessions, dead }: Identity): void {
@@ -107,11 +115,20 @@ function intercept({ toolkit, env }: Step, url: string, caFile: string, noProxy:
 
 const either = (env: Env, name: string): string | undefined => env[name] || env[name.toUpperCase()] || undefined;
 
-function pointTools(step: Step, inputs: SetupInputs, endpoint: Endpoint, direct: boolean, rights: Rights): void {
-  const { toolkit } = step;
-  const around = surroundings(step);
-  const { tools, left } = chooseTools(inputs.tools, around);
+function pointTools({ toolkit }: Step, { tools, left }: Chosen, around: Surroundings, endpoint: Endpoint, direct: boolean, rights: Rights): void {
   for (const [name, variable] of left) toolkit.info(`${name} is left alone: ${variable} is set already`);
   for (const tool of tools) for (const [name, value] of Object.entries(tool.env(endpoint, rights, around))) toolkit.exportVariable(name, value);
   toolkit.info(`Tools: ${tools.map(({ name }) => name).join(", ") || "none"}; they talk to the ${direct ? "server" : "daemon"}`);
+}
+
+/** Undefined, and a line in the log, when Nix goes on without. */
+async function pointNix(step: Step, parts: Parts, { since, ...request }: NixUse & NixRequest): Promise<NixUse | undefined> {
+  try {
+    await parts.setUpNix(step, request);
+    return { directory: request.directory, since };
+  } catch (error) {
+    step.toolkit.warning(`Nix is left alone: ${(error as Error).message}`);
+    rmSync(request.directory, { recursive: true, force: true });
+    return undefined;
+  }
 }

@@ -19,11 +19,21 @@ export interface State {
   readonly stateDir: string;
   /** The directory of a daemon that was started, or was about to be. */
   readonly daemon: string | undefined;
+  /** Of Nix, when it was pointed at the cache, or was about to be. */
+  readonly nix: NixUse | undefined;
   readonly restored: Transfer | undefined;
 }
 
+export interface NixUse {
+  /** Its files. */
+  readonly directory: string;
+  /** When it was set up, ms: what it has built later is the job's. */
+  readonly since: number;
+}
+
 const NAME = "stowhouse";
-const DAEMON = "daemon-";
+/** Directories of one use of the action begin so. */
+const USES = ["daemon-", "nix-"] as const;
 
 export function leave(toolkit: Toolkit, state: State): void {
   toolkit.saveState(NAME, JSON.stringify(state));
@@ -46,14 +56,14 @@ export function jobDir(env: Env): string {
 }
 
 /** A job may use the set-up action twice. */
-export function newDaemonDir(stateDir: string): string {
-  return mkdtempSync(join(stateDir, DAEMON));
+export function newUseDir(stateDir: string, of: (typeof USES)[number]): string {
+  return mkdtempSync(join(stateDir, of));
 }
 
 /** Removes what the job kept, but not what another use of the action still needs. */
-export function removeJobDir(stateDir: string, daemon: string | undefined): void {
-  if (daemon !== undefined) rmSync(daemon, { recursive: true, force: true });
-  const others = existsSync(stateDir) && readdirSync(stateDir).some((name) => name.startsWith(DAEMON));
+export function removeJobDir(stateDir: string, own: readonly (string | undefined)[]): void {
+  for (const directory of own) if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  const others = existsSync(stateDir) && readdirSync(stateDir).some((name) => USES.some((use) => name.startsWith(use)));
   if (!others) rmSync(stateDir, { recursive: true, force: true });
 }
 

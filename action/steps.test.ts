@@ -282,3 +282,48 @@ describe("a server that cost a step time", () => {
     expect(performance.now() - began).toBeLessThan(500);
   });
 });
+
+describe("Nix", () => {
+  const inputs = (more: Record<string, string> = {}) => setupInputs({ tools: "nix", "job-status": "success", ...more });
+  async function job(given: Record<string, string>, own: Partial<Parts> = {}) {
+    const parts = fakeParts(own);
+    const main = step(given);
+    await setup(main, parts);
+    const post = step(given, after(main), main.state);
+    await finish(post, parts);
+    expect(existsSync(path.join(temp, "stowhouse"))).toBe(false);
+    return { calls: parts.calls, main, post };
+  }
+
+  test("talks to the daemon; what it has built goes straight to the server, before all is put back", async () => {
+    const { calls, post } = await job(inputs());
+    expect(calls).toEqual([`daemon for ${url}`, "nix at http://127.0.0.1:4711", `push what Nix built to ${url}`, "undo nix", "stop within 60000"]);
+    expect(post.summaries.join()).toContain("- Nix: 2 store paths pushed, 100 B as 10 B in 0.0 s; 1 were there\n");
+  });
+
+  test.each([["may only read", { mode: "read" }, false], ["was cancelled", { "job-status": "cancelled" }, false], ["failed", { "job-status": "failure" }, true]])("in a job that %s: %j, what it has built is pushed: %s", async (_, more: Record<string, string>, pushes) => {
+    const { calls } = await job(inputs(more));
+    expect([calls.some((call) => call.startsWith("push")), calls.includes("undo nix")]).toEqual([pushes, true]);
+  });
+
+  test("is not told of a cache the job may not read", async () => {
+    const { calls } = await job(inputs({ mode: "write-only" }));
+    expect([calls.some((call) => call.startsWith("nix at")), calls.some((call) => call.startsWith("push"))]).toEqual([false, true]);
+  });
+
+  test("goes on without, and the job with it, where it can't be set up", async () => {
+    const { calls, main } = await job(inputs(), { setUpNix: () => Promise.reject(new Error("there is no nix in PATH")) });
+    expect(calls).toEqual([`daemon for ${url}`, "stop within 60000"]);
+    expect(main.lines).toContain("warning: Nix is left alone: there is no nix in PATH");
+  });
+
+  test("counts in the job's metrics, and a push that failed is said", async () => {
+    let told: StopOptions | undefined;
+    const { post } = await job(inputs(), {
+      pushNix: () => Promise.resolve({ status: "unavailable", paths: 1, present: 0, failed: 0, moved: 10, total: 100, ms: 5, reason: "connection reset" }),
+      stopDaemon: (_, options) => ((told = options), Promise.resolve({ perProtocol: [], breakerOpened: 0, unsentBytes: 0, restarts: 0 })),
+    });
+    expect(told!.also).toEqual([{ protocol: "nix", hits: 0, misses: 0, stored: 1, failed: 1, bytesIn: 0, bytesOut: 10, msWaited: 5 }]);
+    expect(post.lines).toContain("warning: Nix: 1 store paths pushed, 100 B as 10 B in 0.0 s (connection reset)");
+  });
+});

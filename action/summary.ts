@@ -1,5 +1,6 @@
 import type { Transfer } from "./archives.ts";
 import type { JobMetrics } from "./daemon/control.ts";
+import type { Pushed } from "./nix/push.ts";
 import { bytes, rate, time } from "./text.ts";
 
 export interface Report {
@@ -7,12 +8,14 @@ export interface Report {
   readonly mode: string;
   readonly reason: string;
   readonly transfers: readonly Transfer[];
+  /** Of what Nix has built. */
+  readonly pushed?: Pushed | undefined;
   /** Undefined without a daemon: tools then talk to the server themselves. */
   readonly metrics: JobMetrics | undefined;
 }
 
 /** What the cache did in this job, as Markdown for the job's summary. */
-export function summary({ server, mode, reason, transfers, metrics }: Report): string {
+export function summary({ server, mode, reason, transfers, pushed, metrics }: Report): string {
   const lines = ["### Stowhouse", "", `Mode **${mode}**${server === "" ? "" : ` at ${cell(server)}`}${reason === "" ? "" : ` (${cell(reason)})`}`, ""];
   if (transfers.length > 0) {
     lines.push("| Archive | Key | Result | Files | Transferred | Of | Time | Rate | Saved time |", "|---|---|---|---|---|---|---|---|---|");
@@ -28,8 +31,16 @@ export function summary({ server, mode, reason, transfers, metrics }: Report): s
     }
     lines.push("");
   }
+  if (pushed) lines.push(`- ${cell(pushText(pushed))}`);
   for (const trouble of troubles(metrics)) lines.push(`- ${trouble}`);
   return `${lines.join("\n").trimEnd()}\n`;
+}
+
+/** What became of what Nix has built, in one line. */
+export function pushText({ status, paths, present, failed, moved, total, ms, reason }: Pushed): string {
+  const counts = [`${paths} store paths pushed, ${bytes(total)} as ${bytes(moved)} in ${time(ms)}`, present > 0 && `${present} were there`, failed > 0 && `${failed} were not taken`].filter((one) => one !== false).join("; ");
+  if (status === "denied") return `Nix: nothing more is pushed, because the server says no (${reason}); ${counts}`;
+  return `Nix: ${counts}${reason === undefined ? "" : ` (${reason})`}`;
 }
 
 function troubles(metrics: JobMetrics | undefined): string[] {

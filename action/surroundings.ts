@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Surroundings } from "./tools.ts";
@@ -14,8 +14,17 @@ export function surroundings({ env, platform }: Pick<Step, "env" | "platform">):
     env,
     goHelper: [process.execPath, fileURLToPath(new URL(`./gocacheprog.${extension}`, import.meta.url))],
     has: (name) => existsSync(join(workspace, name)),
+    hasLike: (pattern) => names(workspace).some((name) => pattern.test(name)),
     runs: (program) => folders.some((folder) => endings.some((ending) => executable(join(folder, program + ending)))),
   };
+}
+
+function names(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 function executable(file: string): boolean {

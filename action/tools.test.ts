@@ -4,7 +4,7 @@ import type { ToolName } from "./inputs.ts";
 import { buildkit, chooseTools, type Surroundings } from "./tools.ts";
 
 const around = (more: { env?: Record<string, string>; files?: string[]; programs?: string[] } = {}): Surroundings => ({
-  env: more.env ?? {}, has: (name) => (more.files ?? []).includes(name), runs: (program) => (more.programs ?? []).includes(program),
+  env: more.env ?? {}, has: (name) => (more.files ?? []).includes(name), hasLike: (pattern) => (more.files ?? []).some((name) => pattern.test(name)), runs: (program) => (more.programs ?? []).includes(program),
   goHelper: ["/opt/node 24/node", "/opt/stowhouse/gocacheprog.mjs"],
 });
 const names = (wanted: Parameters<typeof chooseTools>[0], where: Surroundings) => chooseTools(wanted, where).tools.map(({ name }) => name);
@@ -16,6 +16,8 @@ describe("auto", () => {
     expect(names("auto", around({ files: ["Dockerfile"], programs: ["sccache", "nip"] }))).toEqual(["gha", "sccache", "docker", "nip"]);
     expect(names("auto", around({ files: ["go.mod"] }))).toEqual(["gha", "go"]);
     expect(names("auto", around({ env: { RUSTC_WRAPPER: "/usr/bin/sccache" } }))).toEqual(["gha", "sccache"]);
+    expect(names("auto", around({ files: ["shell.nix"], programs: ["nix"] }))).toEqual(["gha", "nix"]);
+    expect([names("auto", around({ files: ["flake.nix"] })), names("auto", around({ programs: ["nix"] }))]).toEqual([["gha"], ["gha"]]);
   });
 
   test("a list is taken as it is", () => {

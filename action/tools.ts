@@ -10,13 +10,15 @@ export interface Surroundings {
   readonly env: Env;
   /** Whether the workspace has a file or directory of this name at its top. */
   readonly has: (name: string) => boolean;
+  /** Whether the workspace has a name like this at its top. */
+  readonly hasLike: (pattern: RegExp) => boolean;
   /** Whether a program of this name can be run. */
   readonly runs: (program: string) => boolean;
   /** The program and script of Go's helper. */
   readonly goHelper: readonly string[];
 }
 
-/** A tool that can be pointed at the cache through variables. */
+/** A tool that can be pointed at the cache, most of them by variables alone. */
 export interface Tool {
   readonly name: ToolName;
   /** Whether this job uses it, for `tools: auto`. */
@@ -77,13 +79,21 @@ const go: Tool = {
   settings: /^(GOCACHEPROG|GOLANGCI_LINT_CACHEPROG)$/,
 };
 
+/** Its variable names a file that must be made first (nix/setup.ts). It knows many caches, so it is never pointed elsewhere. */
+const nix: Tool = {
+  name: "nix",
+  detect: ({ hasLike, runs }) => hasLike(/\.nix$/) && runs("nix"),
+  env: () => ({}),
+  settings: NO_SETTING,
+};
+
 /** A word of a command line as Go splits it: quotes of one kind, and nothing is escaped. */
 function quoted(word: string): string {
   if (!/[\s'"]/.test(word)) return word;
   return word.includes('"') ? `'${word}'` : `"${word}"`;
 }
 
-const ALL: readonly Tool[] = [gha, sccache, docker, nipTool, go];
+const ALL: readonly Tool[] = [gha, sccache, docker, nipTool, go, nix];
 
 export interface Chosen {
   readonly tools: readonly Tool[];

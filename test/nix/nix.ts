@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -30,12 +30,14 @@ export class NixRig {
   readonly home = mkdtempSync(path.join(tmpdir(), "stowhouse-nix-"));
   readonly mark = randomBytes(4).toString("hex");
   readonly file: string;
+  /** The machine's settings, as NIX_CONF_DIR. */
+  readonly conf = path.join(this.home, "conf");
   #stores = 0;
 
   constructor() {
     if (process.getuid?.() !== 0) throw new Error("these tests build in /nix/store: run them as root, with nix-bin installed");
-    mkdirSync(path.join(this.home, "conf"));
-    writeFileSync(path.join(this.home, "conf", "nix.conf"), CONFIG);
+    mkdirSync(this.conf);
+    writeFileSync(path.join(this.conf, "nix.conf"), CONFIG);
     this.file = path.join(this.home, "closure.nix");
     writeFileSync(this.file, this.#expressions());
   }
@@ -60,7 +62,7 @@ export class NixRig {
   /** A command of Nix with a cache of answers of its own: what an earlier one was told is not remembered. */
   run(command: string, ...args: readonly string[]): Promise<Ran> {
     const cache = mkdtempSync(path.join(this.home, "answers-"));
-    const env = { PATH: process.env["PATH"], HOME: this.home, NIX_CONF_DIR: path.join(this.home, "conf"), XDG_CACHE_HOME: cache };
+    const env = { PATH: process.env["PATH"], HOME: this.home, NIX_CONF_DIR: this.conf, XDG_CACHE_HOME: cache };
     return new Promise((resolve) => {
       execFile(command, [...args], { env, timeout: PATIENCE, maxBuffer: 2 ** 24 }, (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, said: stdout + stderr });
@@ -73,6 +75,28 @@ export class NixRig {
     const ran = await this.run("nix-build", "--no-out-link", this.file, ...attributes.flatMap((attribute) => ["-A", attribute]));
     if (ran.code !== 0) throw new Error(ran.said);
     return ran.said.split("\n").filter((line) => line.startsWith("/nix/store/") && !line.endsWith(".drv"));
+  }
+
+  /** Where attributes are, or would be. @throws with what Nix said */
+  async paths(...attributes: readonly string[]): Promise<string[]> {
+    return Promise.all(attributes.map(async (attribute) => {
+      const ran = await this.run("nix", "eval", "--raw", "--file", this.file, `${attribute}.outPath`);
+      if (ran.code !== 0) throw new Error(ran.said);
+      return ran.said.trim();
+    }));
+  }
+
+  /** Takes attributes out of the store, those first that need others. @throws with what Nix said */
+  async forget(...attributes: readonly string[]): Promise<void> {
+    for (const one of await this.paths(...attributes)) {
+      const ran = await this.run("nix-store", "--delete", "--ignore-liveness", one);
+      if (ran.code !== 0) throw new Error(ran.said);
+    }
+  }
+
+  /** The machine's settings: names, and what is in them. */
+  configuration(): Record<string, string> {
+    return Object.fromEntries(readdirSync(this.conf).map((name) => [name, readFileSync(path.join(this.conf, name), "latin1")]));
   }
 
   /** A store with nothing in it. */
@@ -93,6 +117,45 @@ export class NixRig {
     await this.run("chmod", "-R", "u+w", this.home);
     rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+export interface NixDaemon {
+  /** Variables by which Nix talks to it. */
+  readonly env: Record<string, string>;
+  /** A directory with a `systemctl` that starts it again. */
+  readonly bin: string;
+  /** How often it was started. */
+  starts(): number;
+  stop(): void;
+}
+
+/** nix-daemon with the settings of a rig. @param trusted its trusted-users */
+export async function startNixDaemon(rig: NixRig, trusted: string): Promise<NixDaemon> {
+  // Without the end of its last line, as people write it.
+  writeFileSync(path.join(rig.conf, "nix.conf"), `${CONFIG}trusted-users = ${trusted}`);
+  const home = path.join(rig.home, "daemon");
+  const [socket, pid, log, bin] = ["socket", "pid", "log", "bin"].map((name) => path.join(home, name)) as [string, string, string, string];
+  mkdirSync(bin, { recursive: true });
+  const script = path.join(bin, "systemctl");
+  writeFileSync(script, `#!/bin/bash
+if [ -e ${pid} ]; then
+  kill -9 "$(cat ${pid})"
+  rm ${socket}
+fi
+# What the job includes is all it gets from the job.
+env -i PATH="$PATH" HOME=${home} XDG_CACHE_HOME="$(mktemp -d -p ${home})" NIX_CONF_DIR=${rig.conf} NIX_DAEMON_SOCKET_PATH=${socket} setsid nix-daemon >> ${log} 2>&1 < /dev/null &
+echo $! > ${pid}
+echo started >> ${home}/starts
+for _ in $(seq 200); do [ -S ${socket} ] && exit 0; sleep 0.05; done
+exit 1
+`);
+  chmodSync(script, 0o755);
+  const stop = () => {
+    if (existsSync(pid)) process.kill(Number(readFileSync(pid, "utf8")), "SIGKILL");
+  };
+  const started = await rig.run(script);
+  if (started.code !== 0) throw new Error(started.said + readFileSync(log, "utf8"));
+  return { env: { NIX_REMOTE: "daemon", NIX_DAEMON_SOCKET_PATH: socket }, bin, starts: () => readFileSync(path.join(home, "starts"), "utf8").split("started").length - 1, stop };
 }
 
 /** A proxy that breaks off the first NAR in the middle and writes down which ranges were asked for. */
