@@ -45,6 +45,9 @@ export function needs(get: () => Subject): void {
       await putNeeding(cache, "lib", ["deep"], { overwrite: true });
       await putNeeding(cache, "deep", []);
       expect(await candidates(cache)).toEqual(["app"]);
+      await put(db(), named(cache, "lib"), inline("lib, again"), { overwrite: true });
+      expect(await candidates(cache)).toEqual(["app", "deep"]);
+      await putNeeding(cache, "lib", ["deep"], { overwrite: true });
       await putNeeding(cache, "app", [], { overwrite: true });
       expect(await candidates(cache)).toEqual(["app", "lib"]);
       await expectSound(get());

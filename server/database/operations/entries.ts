@@ -192,7 +192,9 @@ export function* insertEntry(
   dropped: Dropped | undefined,
   slot: number,
 ): Steps<{ status: "created" | "replaced" | "exists"; entry: Entry }> {
-  const mark = args.needs === undefined ? null : markOf(args.cache, args);
+  // What is needed stays so when it is replaced.
+  const needs = args.needs ?? (dropped?.marked ? [] : undefined);
+  const mark = needs === undefined ? null : markOf(args.cache, args);
   const row = yield* first(
     "INSERT INTO entries (cache, keyspace, scope, key, version, size, digest, blob, metadata, trusted, created, accessed, expires, mark, held) " +
       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14) ON CONFLICT (cache, keyspace, key, version, scope) DO NOTHING RETURNING id",
@@ -207,7 +209,7 @@ export function* insertEntry(
   }
   const id = row["id"] as number;
   if (parts.length > 0) yield parts.map((part, seq) => step("INSERT INTO entry_parts (entry, seq, blob) VALUES (?1, ?2, ?3)", id, seq, part.id));
-  if (mark !== null) yield* addNeeds(id, mark, args.cache, args.needs!);
+  if (mark !== null) yield* addNeeds(id, mark, args.cache, needs!);
   if (dropped) yield* releaseBlobs(dropped.blobs, args.now);
   const counted = countUsage(dropped ? [dropped] : [], -1);
   const bytes = body.size + Buffer.byteLength(args.metadata ?? "");
@@ -221,6 +223,8 @@ export function* insertEntry(
 export interface Dropped extends Counted {
   readonly entry: Entry;
   readonly blobs: readonly number[];
+  /** It needed others, or others it. */
+  readonly marked: boolean;
 }
 
 /** Deletes an entry's rows; `settle` does the rest. Undefined when it was gone already. @param unheld leave it if something needs it */
@@ -235,7 +239,7 @@ export function* dropRows(id: number, unheld = false): Steps<Dropped | undefined
   const parts = yield* all("DELETE FROM entry_parts WHERE entry = ?1 RETURNING blob", id);
   const blobs = parts.map((part) => part["blob"] as number);
   if (row["blob"] !== null) blobs.push(row["blob"] as number);
-  return { cache: entry.cache, keyspace: entry.keyspace, trusted: entry.trusted, bytes: bytesOf(row), entry, blobs };
+  return { cache: entry.cache, keyspace: entry.keyspace, trusted: entry.trusted, bytes: bytesOf(row), entry, blobs, marked: row["mark"] !== null };
 }
 
 /** Gives the blobs of dropped entries back and takes them out of the usage. */

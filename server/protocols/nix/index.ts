@@ -6,6 +6,9 @@ import { registerDeploy } from "./deploy/routes.ts";
 import { registerDocuments } from "./documents.ts";
 import { DEBUGINFO, LISTINGS, LOGS, NARINFOS, NARS, PUSHES, REALISATIONS } from "./keyspaces.ts";
 import { options, type NixOptions } from "./options.ts";
+import { registerPinAdmin } from "./pin-admin.ts";
+import { registerPins } from "./pin-routes.ts";
+import { PINS } from "./pins.ts";
 import { refusals } from "./refusals.ts";
 import { registerReads } from "./routes.ts";
 import { openServices } from "./services.ts";
@@ -18,13 +21,15 @@ import { MOUNTS } from "./wire.ts";
 export const nix = {
   name: "nix",
   options,
-  keyspaces: [NARS, NARINFOS, REALISATIONS, LISTINGS, LOGS, DEBUGINFO, PUSHES, PULLED, ORIGINS],
+  keyspaces: [NARS, NARINFOS, REALISATIONS, LISTINGS, LOGS, DEBUGINFO, PUSHES, PULLED, ORIGINS, PINS],
   refusals,
   plugin(app, context) {
     const services = openServices(context);
     app.addHook("onClose", () => services.upstream.close());
     registerUpstreamStatus(app, context, services.upstream);
     registerDeploy(app, context, services);
+    registerPins(app, context, services);
+    registerPinAdmin(app, context, services);
     const domain = context.options.domain?.toLowerCase();
     // After the server's own hooks, which have verified the credential.
     app.addHook("onRequest", (request, _reply, done) => {

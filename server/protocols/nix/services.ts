@@ -6,6 +6,7 @@ import { Nars } from "./nars.ts";
 import type { NixOptions } from "./options.ts";
 import { OwnSource } from "./own-source.ts";
 import { parseHashId, parseTraceId, type RealisationId } from "./realisation.ts";
+import { Pins } from "./pins.ts";
 import { Realisations } from "./realisations.ts";
 import { Signing } from "./signing.ts";
 import type { Source } from "./source.ts";
@@ -20,6 +21,7 @@ export interface Services {
   /** Asked in this order for narinfos and NARs. */
   readonly sources: readonly Source[];
   readonly upstream: UpstreamSource;
+  readonly pins: Pins;
 }
 
 /** @throws config */
@@ -32,7 +34,8 @@ export function openServices(context: ProtocolContext<NixOptions>): Services {
   const own = new OwnSource(context, narInfos, nars);
   const caches = Object.fromEntries(Object.entries(options.caches).map(([name, { upstreams }]) => [name, upstreams]));
   const upstream = new UpstreamSource({ context, storeDir: options.storeDir, settings: options.proxy, caches, nars, signing, own });
-  return { nars, narInfos, realisations, signing, sources: [own, upstream], upstream };
+  const pins = new Pins({ core, storeDir: options.storeDir, nars, narInfos, upstream });
+  return { nars, narInfos, realisations, signing, sources: [own, upstream], upstream, pins };
 }
 
 /** Of either form of path. @throws notFound */

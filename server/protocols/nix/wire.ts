@@ -15,6 +15,8 @@ export const PATHS = {
   debuginfo: "/debuginfo/:id(^[0-9a-f]{40})",
   publicKey: "/pubkey",
   untrustedKey: "/pubkey/untrusted",
+  pin: `/pin/${HASH}.narinfo`,
+  pins: "/pins",
 } as const;
 
 /** Above the path of a cache; `""` is the root, where the credential's first cache is. */

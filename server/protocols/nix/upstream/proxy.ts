@@ -1,5 +1,6 @@
 import type { Core } from "../../../core/core.ts";
 import type { Entry } from "../../../core/entry.ts";
+import type { NeededName } from "../../../database/operations/needs.ts";
 import { errors, StowError } from "../../../core/errors.ts";
 import type { Slot } from "../../../core/recent.ts";
 import { narUrl } from "../nar-url.ts";
@@ -11,7 +12,7 @@ import { UpstreamFailure } from "./failure.ts";
 import type { Leisure } from "./leisure.ts";
 import type { UpstreamMetrics } from "./metrics.ts";
 import { Narinfos, type Found } from "./narinfos.ts";
-import { opaqueName, Pulled, type Origin } from "./pulled.ts";
+import { opaqueName, ORIGINS, Pulled, PULLED, type Origin } from "./pulled.ts";
 import type { Place } from "./receive.ts";
 import type { ProxySettings } from "./settings.ts";
 import type { SpoolSpace } from "./spool.ts";
@@ -62,6 +63,18 @@ export class Proxy {
 
   get arriving(): number {
     return this.#downloads.arriving;
+  }
+
+  /**
+   * What is kept of a path, without asking anybody: its narinfo, the name of its NAR, and what of it an entry may need.
+   * @throws readFailure
+   */
+  async kept(path: string): Promise<{ entry: Entry; nar: string; names: NeededName[] } | undefined> {
+    const kept = await this.#pulled.path(path);
+    if (!kept) return undefined;
+    const { entry, record } = kept;
+    const names = [{ keyspace: PULLED.name, scope: entry.scope, key: path }, { keyspace: ORIGINS.name, scope: entry.scope, key: record.nar }];
+    return { entry, nar: record.nar, names };
   }
 
   /**

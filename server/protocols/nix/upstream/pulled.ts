@@ -111,7 +111,7 @@ export class Pulled {
 
   async #put(keyspace: Keyspace, key: string, body: Buffer, record: object, trusted: boolean): Promise<Entry | undefined> {
     try {
-      const { entry } = await this.#core.bodies.put(this.writer(trusted), keyspace, key, body, { metadata: JSON.stringify(record), overwrite: true });
+      const { entry } = await this.#core.bodies.put(this.writer(trusted), keyspace, key, body, { metadata: JSON.stringify(record), overwrite: true, needs: [] });
       return entry;
     } catch (error) {
       this.#onError(error);
