@@ -10,6 +10,7 @@ import { protocols } from "./protocols/index.ts";
 const VERSION = "0".repeat(64);
 const TWIRP = "/c/default/twirp/github.actions.results.api.v1.CacheService/";
 const V1 = "/c/default/_apis/artifactcache/";
+const CACHIX = "/api/v1/cache/default/";
 
 let issuer: FakeIssuer;
 let app: TestApp;
@@ -17,6 +18,7 @@ let app: TestApp;
 const tokens: Record<string, string> = {};
 let readUrl: URL;
 let writeUrl: URL;
+let partUrl: URL;
 
 beforeAll(async () => {
   issuer = await startIssuer();
@@ -116,6 +118,10 @@ async function makeTokens(): Promise<void> {
   readUrl = new URL((JSON.parse(found.text) as { signed_download_url: string }).signed_download_url);
   const open = await ask({ method: "POST", url: `${TWIRP}CreateCacheEntry`, json: { key: "another door", version: VERSION } }, KEYS.write);
   writeUrl = new URL((JSON.parse(open.text) as { signed_upload_url: string }).signed_upload_url);
+  const { narId, uploadId } = JSON.parse((await ask({ method: "POST", url: `${CACHIX}multipart-nar`, json: {} }, KEYS.write)).text) as Record<string, string>;
+  const signed = await ask({ method: "POST", url: `${CACHIX}multipart-nar/${narId}?uploadId=${uploadId}&partNumber=1`, json: { contentMD5: hash("md5", "x", "base64") } }, KEYS.write);
+  partUrl = new URL((JSON.parse(signed.text) as { uploadUrl: string }).uploadUrl);
+  tokens["signature of a part's URL"] = partUrl.searchParams.get("sig")!;
   tokens["signature of a read URL"] = readUrl.searchParams.get("sig")!;
   tokens["signature of a write URL"] = writeUrl.searchParams.get("sig")!;
 
@@ -149,6 +155,12 @@ const DOORS: Record<string, (token: string) => Call & { readonly bearer?: false 
   "archive find": () => ({ method: "POST", url: "/c/default/archive/v1/find", json: { key: "a", version: VERSION } }),
   "archive reserve": () => ({ method: "POST", url: "/c/default/archive/v1/reserve", json: { key: `archive-${serial++}`, version: VERSION } }),
   "archive body": () => ({ method: "GET", url: "/c/default/archive/v1/entries/1/body" }),
+  "cachix cache": () => ({ method: "GET", url: CACHIX.slice(0, -1) }),
+  "cachix missing": () => ({ method: "POST", url: `${CACHIX}narinfo`, json: [] }),
+  "cachix create": () => ({ method: "POST", url: `${CACHIX}multipart-nar?compression=zst` }),
+  "cachix abort": () => ({ method: "POST", url: `${CACHIX}multipart-nar/none/abort?uploadId=1` }),
+  "cachix key": () => ({ method: "POST", url: `${CACHIX}key`, json: { publicKey: Buffer.alloc(32).toString("base64") } }),
+  "cachix part": (token) => ({ method: "PUT", url: signedBy(partUrl, token), body: "x", bearer: false }),
   "read URL": (token) => ({ method: "GET", url: signedBy(readUrl, token), bearer: false }),
   "write URL": (token) => ({ method: "PUT", url: signedBy(writeUrl, token), body: "x", headers: { "x-ms-blob-type": "BlockBlob" }, bearer: false }),
   "GitHub exchange": (token) => ({ method: "POST", url: "/v1/auth/github", json: { id_token: token }, bearer: false }),
@@ -156,12 +168,12 @@ const DOORS: Record<string, (token: string) => Call & { readonly bearer?: false 
   "administration": () => ({ method: "GET", url: "/v1/admin/keys" }),
 };
 
-const ALL_READ = ["whoami", "session", "nip look-up", "nip list", "nip metadata", "nip download", "gha find", "v1 find", "v1 list", "archive find", "archive body"];
-const ALL_WRITE = [...ALL_READ, "nip upload", "gha create", "gha finalize", "v1 reserve", "archive reserve"];
+const ALL_READ = ["whoami", "session", "nip look-up", "nip list", "nip metadata", "nip download", "gha find", "v1 find", "v1 list", "archive find", "archive body", "cachix cache", "cachix missing"];
+const ALL_WRITE = [...ALL_READ, "nip upload", "gha create", "gha finalize", "v1 reserve", "archive reserve", "cachix create", "cachix abort"];
 
 /** Who gets in where, beside the doors open to all. Whoever is not named gets in nowhere. */
 const ENTERS: Record<string, readonly string[]> = {
-  "admin key": [...ALL_WRITE, "administration"],
+  "admin key": [...ALL_WRITE, "administration", "cachix key"],
   "write key": ALL_WRITE,
   "read key": ALL_READ,
   "public key": ALL_READ,
@@ -172,6 +184,7 @@ const ENTERS: Record<string, readonly string[]> = {
   "session of a foreign event": ALL_READ,
   "signature of a read URL": ["read URL"],
   "signature of a write URL": ["write URL"],
+  "signature of a part's URL": ["cachix part"],
   "GitHub's id token": ["GitHub exchange"],
   "GitHub's runtime token": ["runtime exchange"],
 };

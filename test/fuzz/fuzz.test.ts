@@ -3,6 +3,7 @@ import { Random, seedOf } from "../fixtures/random.ts";
 import { blobsPath, commitPath, RESERVE } from "../../server/protocols/archive/wire.ts";
 import { frame, manifestOf, records } from "../fixtures/archive.ts";
 import { recordArchive } from "../fixtures/recorded/archive.ts";
+import { cachixTheirs, recordCachix } from "../fixtures/recorded/cachix.ts";
 import { recordGithubActions } from "../fixtures/recorded/github-actions.ts";
 import { goPut, goTheirs, recordGo } from "../fixtures/recorded/go.ts";
 import { nixNames, recordNix } from "../fixtures/recorded/nix.ts";
@@ -130,6 +131,17 @@ test("nix: no mutated request makes the server fail, hang or tell of others", as
     return recordNix(send, token, prefix);
   };
   expectSound("nix", 0.4, await fuzz("nix", record, [world.writeKey, world.session], [CANARY]));
+});
+
+test("cachix: no mutated request makes the server fail, hang or tell of others", async () => {
+  const record: Record = async (send, token, prefix) => {
+    for (const request of cachixTheirs(world.rivalKey, prefix, CANARY)) {
+      const { status, body } = await world.inject(request);
+      expect(status, body.toString("utf8")).toBe(204);
+    }
+    return recordCachix(send, token, prefix);
+  };
+  expectSound("cachix", 0.4, await fuzz("cachix", record, [world.writeKey, world.session], [CANARY]));
 });
 
 test("go: no mutated request makes the server fail, hang or tell of others", async () => {

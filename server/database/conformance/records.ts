@@ -151,6 +151,17 @@ export function records(get: () => Subject): void {
       expect(new Set(got).size).toBe(1);
     });
 
+    test("what is kept under names with a prefix is listed, oldest first, until it is removed", async () => {
+      const prefix = `${newCache()}_%/`;
+      const add = (name: string, now: number) => db().write("secret", { name: prefix + name, candidate: `value ${name}`, now });
+      await add("b", 1);
+      await add("a", 2);
+      expect(await db().write("secret", { name: prefix.replace("_", "x"), candidate: "of others", now: 1 })).toBe("of others");
+      expect(await db().read("secretsUnder", { prefix })).toEqual(["value b", "value a"]);
+      expect([await db().write("removeSecret", { name: `${prefix}b` }), await db().write("removeSecret", { name: `${prefix}b` })]).toEqual([true, false]);
+      expect(await db().read("secretsUnder", { prefix })).toEqual(["value a"]);
+    });
+
     test("a cache's settings are kept, changed, and forgotten once it is marked as deleted", async () => {
       const name = newCache();
       const mine = async () => (await db().read("listCaches", {})).filter((row) => row.name === name);
