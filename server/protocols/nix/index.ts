@@ -6,6 +6,7 @@ import { registerDeploy } from "./deploy/routes.ts";
 import { registerDocuments } from "./documents.ts";
 import { DEBUGINFO, LISTINGS, LOGS, NARINFOS, NARS, PUSHES, REALISATIONS } from "./keyspaces.ts";
 import { options, type NixOptions } from "./options.ts";
+import { registerNixFsck } from "./fsck-admin.ts";
 import { registerPinAdmin } from "./pin-admin.ts";
 import { registerPins } from "./pin-routes.ts";
 import { PINS } from "./pins.ts";
@@ -27,9 +28,10 @@ export const nix = {
     const services = openServices(context);
     app.addHook("onClose", () => services.upstream.close());
     registerUpstreamStatus(app, context, services.upstream);
-    registerDeploy(app, context, services);
     registerPins(app, context, services);
     registerPinAdmin(app, context, services);
+    registerNixFsck(app, context);
+    registerDeploy(app, context, services);
     const domain = context.options.domain?.toLowerCase();
     // After the server's own hooks, which have verified the credential.
     app.addHook("onRequest", (request, _reply, done) => {
@@ -40,7 +42,7 @@ export const nix = {
     for (const mount of MOUNTS) {
       registerReads(app, mount, context, services);
       registerUploads(app, mount, context, services);
-      registerDocuments(app, mount, context);
+      registerDocuments(app, mount, context, services);
     }
     registerCachix(app, context, services);
   },

@@ -1,4 +1,4 @@
-import type { Static } from "typebox";
+import Type, { type Static } from "typebox";
 import { flag, integer, list, map, oneOf, optional, section, text } from "../../config/fields.ts";
 import { DeploySettings } from "./deploy/settings.ts";
 import { ProxySettings, Upstreams } from "./upstream/settings.ts";
@@ -27,6 +27,11 @@ const NixCache = section("What Nix's clients get of one cache.", {
     default: "keep",
     description: "When a store path is pushed again with other contents: keep what is there and say it was stored, replace it, or refuse. Clients remember the first one for a month.",
   }),
+  sources: list(Type.Unsafe<string>({ type: "string", pattern: "^(\\*|[a-z0-9][a-z0-9-]{0,62})$", description: "Name of a cache, or * for all of them." }), {
+    default: [],
+    maxItems: 100,
+    description: "Other caches of this server that are asked before the upstreams, in this order. Only what they give to everybody counts: those with anonymousRead.",
+  }),
   upstreams: Upstreams,
   requireReferences: flag({ default: false, description: "Whether a path is refused while paths it refers to are not here." }),
 });
@@ -42,7 +47,7 @@ export const options = section("Binary caches of Nix.", {
 export type NixCacheSettings = Static<typeof NixCache>;
 export type NixOptions = Static<typeof options>;
 
-const DEFAULTS: NixCacheSettings = { priority: 30, signingKeys: [], sign: "always", trustedKeys: [], conflict: "keep", upstreams: {}, requireReferences: false };
+const DEFAULTS: NixCacheSettings = { priority: 30, signingKeys: [], sign: "always", trustedKeys: [], conflict: "keep", sources: [], upstreams: {}, requireReferences: false };
 
 export function settingsOf(options: NixOptions, cache: string): NixCacheSettings {
   return Object.hasOwn(options.caches, cache) ? options.caches[cache]! : DEFAULTS;

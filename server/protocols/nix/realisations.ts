@@ -34,7 +34,7 @@ export class Realisations {
   /** @returns whether the own scope now says what was pushed, or kept what it said before @throws exists, and what Bodies.put throws */
   async put(grant: Grant & { readonly write: string }, pushed: Realisation, address: string): Promise<"stored" | "kept"> {
     const { entry: before } = await this.get({ ...grant, read: [grant.write] }, pushed.id);
-    const earlier = before && (await this.#read(before, pushed.id));
+    const earlier = before && (await this.read(before, pushed.id)).realisation;
     const text = realisationFingerprint(pushed);
     const same = earlier !== undefined && realisationFingerprint(earlier) === text;
     if (before && decide(recordOf(before), grant, same, settingsOf(this.#options, grant.cache).conflict) === "keep") return "kept";
@@ -44,12 +44,12 @@ export class Realisations {
     return "stored";
   }
 
-  async #read(entry: Entry, id: RealisationId): Promise<Realisation> {
-    return parseRealisation((await this.#core.bodies.bytes(entry)).toString("utf8"), id);
+  async read(entry: Entry, id: RealisationId): Promise<{ realisation: Realisation; vouched: Vouched }> {
+    return { realisation: parseRealisation((await this.#core.bodies.bytes(entry)).toString("utf8"), id), vouched: recordOf(entry) };
   }
 
   async #signed(entry: Entry, id: RealisationId, keys: readonly SecretKey[]): Promise<string> {
-    const realisation = await this.#read(entry, id);
+    const { realisation } = await this.read(entry, id);
     const text = realisationFingerprint(realisation);
     return formatRealisation({ ...realisation, signatures: [...realisation.signatures, ...keys.map((key) => key.sign(text))] });
   }

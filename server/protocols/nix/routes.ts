@@ -1,15 +1,13 @@
-import { hash } from "node:crypto";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Keyspace } from "../../core/entry.ts";
 import { errors } from "../../core/errors.ts";
-import { after, type MaybePromise } from "../../database/database.ts";
 import type { ProtocolContext } from "../protocol.ts";
-import { NARINFOS, NARS, REALISATIONS } from "./keyspaces.ts";
+import { NARINFOS, NARS } from "./keyspaces.ts";
 import { parseNarName } from "./nar-url.ts";
 import { settingsOf, type NixOptions } from "./options.ts";
 import { cacheControl } from "./own-source.ts";
-import { realisationIdOf, type Services } from "./services.ts";
-import { fromFirst } from "./source.ts";
+import type { Services } from "./services.ts";
+import { fromFirst, orMissing } from "./source.ts";
 import { formatCacheInfo, PATHS } from "./wire.ts";
 
 const TEXT = "text/plain; charset=utf-8";
@@ -33,8 +31,8 @@ export function registerLookups(app: FastifyInstance, mount: string, { auth, opt
 
 /** What Nix reads. */
 export function registerReads(app: FastifyInstance, mount: string, context: ProtocolContext<NixOptions>, services: Services): void {
-  const { auth, core, send } = context;
-  const { sources, signing, realisations } = services;
+  const { auth } = context;
+  const { sources, signing } = services;
 
   registerLookups(app, mount, context, services);
 
@@ -44,21 +42,6 @@ export function registerReads(app: FastifyInstance, mount: string, context: Prot
     if (fileHash === undefined) throw errors.notFound();
     return orMissing(fromFirst(sources, (source) => source.nar(asker, fileHash)));
   });
-
-  for (const path of [PATHS.realisation, PATHS.trace]) {
-    app.get(mount + path, labels("realisation", "get", REALISATIONS), async (request, reply): Promise<FastifyReply> => {
-      const grant = auth.grant(request);
-      const id = realisationIdOf(request);
-      const lookup = await realisations.get(grant, id);
-      if (!lookup.entry) throw errors.notFound();
-      const headers = { "cache-control": cacheControl(request, `max-age=${AGE}`) };
-      const text = await realisations.renewed(lookup.entry, id);
-      if (text === undefined) return send.lookup(request, reply, lookup, { type: "application/json", headers, grant });
-      core.catalog.touch(lookup.entry, grant);
-      request.stow.result = "hit";
-      return reply.headers({ ...headers, etag: `"${hash("sha256", text)}"` }).type("application/json").send(text);
-    });
-  }
 
   // For `trusted-public-keys`: what may be believed whoever reads it.
   app.get(mount + PATHS.publicKey, labels("pubkey", "other", NARINFOS), async (request, reply) => {
@@ -74,13 +57,6 @@ export function registerReads(app: FastifyInstance, mount: string, context: Prot
   });
 }
 
-function orMissing(sent: MaybePromise<FastifyReply | undefined>): MaybePromise<FastifyReply> {
-  return after(sent, (reply) => {
-    if (!reply) throw errors.notFound();
-    return reply;
-  });
-}
-
-function labels(op: string, kind: "lookup" | "download" | "get" | "other", keyspace: Keyspace) {
+function labels(op: string, kind: "lookup" | "download" | "other", keyspace: Keyspace) {
   return { config: { op, kind, keyspace: keyspace.name } };
 }

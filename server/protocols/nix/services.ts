@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { errors } from "../../core/errors.ts";
 import type { ProtocolContext } from "../protocol.ts";
 import { NarInfos } from "./narinfos.ts";
+import { NeighbourSource } from "./neighbours.ts";
 import { Nars } from "./nars.ts";
 import type { NixOptions } from "./options.ts";
 import { OwnSource } from "./own-source.ts";
@@ -18,7 +19,7 @@ export interface Services {
   readonly narInfos: NarInfos;
   readonly realisations: Realisations;
   readonly signing: Signing;
-  /** Asked in this order for narinfos and NARs. */
+  /** Asked in this order. */
   readonly sources: readonly Source[];
   readonly upstream: UpstreamSource;
   readonly pins: Pins;
@@ -31,11 +32,12 @@ export function openServices(context: ProtocolContext<NixOptions>): Services {
   const signing = new Signing(core.database, options);
   const narInfos = new NarInfos({ core, options, nars, signing });
   const realisations = new Realisations({ core, options, signing });
-  const own = new OwnSource(context, narInfos, nars);
+  const own = new OwnSource(context, { narInfos, nars, realisations });
+  const neighbours = new NeighbourSource({ caches: core.caches, catalog: core.catalog, options, narInfos, realisations, signing, own });
   const caches = Object.fromEntries(Object.entries(options.caches).map(([name, { upstreams }]) => [name, upstreams]));
-  const upstream = new UpstreamSource({ context, storeDir: options.storeDir, settings: options.proxy, caches, nars, signing, own });
+  const upstream = new UpstreamSource({ context, storeDir: options.storeDir, settings: options.proxy, caches, nars, realisations, signing, own });
   const pins = new Pins({ core, storeDir: options.storeDir, nars, narInfos, upstream });
-  return { nars, narInfos, realisations, signing, sources: [own, upstream], upstream, pins };
+  return { nars, narInfos, realisations, signing, sources: [own, neighbours, upstream], upstream, pins };
 }
 
 /** Of either form of path. @throws notFound */

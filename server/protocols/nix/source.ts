@@ -1,7 +1,9 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { StowError } from "../../core/errors.ts";
+import { errors, StowError } from "../../core/errors.ts";
 import type { Grant } from "../../core/grant.ts";
-import type { MaybePromise } from "../../database/database.ts";
+import { after, type MaybePromise } from "../../database/database.ts";
+import type { Document } from "./document.ts";
+import type { RealisationId } from "./realisation.ts";
 
 /** Who asks. */
 export interface Asker {
@@ -14,13 +16,16 @@ export interface Asker {
 export type Found = () => MaybePromise<FastifyReply>;
 
 /**
- * Where narinfos and NARs come from: the own cache first, then whatever is asked for it. Undefined says that it has none, for
+ * Where everything comes from: the own cache first, then whatever is asked for it. Undefined says that it has none, for
  * certain; who can't tell throws, because clients remember a 404 for an hour.
  */
 export interface Source {
   narInfo(asker: Asker, storeHash: string): MaybePromise<Found | undefined>;
   /** @param fileHash SHA-256 of the NAR's file, hex */
   nar(asker: Asker, fileHash: string): MaybePromise<Found | undefined>;
+  realisation(asker: Asker, id: RealisationId): MaybePromise<Found | undefined>;
+  /** @param key of the document's keyspace */
+  document(asker: Asker, document: Document, key: string): MaybePromise<Found | undefined>;
 }
 
 /** Sends what the first source has. Undefined: none has it, for certain. @throws what the first one throws that could not tell */
@@ -31,6 +36,14 @@ export function fromFirst(sources: readonly Source[], ask: (source: Source) => M
   if (typeof found !== "function") return settle(found, others, ask);
   const sent = attempt(found);
   return sent instanceof Promise ? settle(Promise.resolve(() => sent), others, ask) : sent;
+}
+
+/** @throws notFound where nobody had it */
+export function orMissing(sent: MaybePromise<FastifyReply | undefined>): MaybePromise<FastifyReply> {
+  return after(sent, (reply) => {
+    if (!reply) throw errors.notFound();
+    return reply;
+  });
 }
 
 async function settle(first: MaybePromise<Found | undefined>, others: readonly Source[], ask: (source: Source) => MaybePromise<Found | undefined>): Promise<FastifyReply | undefined> {

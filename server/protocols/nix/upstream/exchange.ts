@@ -125,6 +125,7 @@ async function* read(response: IncomingMessage, stall: number): AsyncGenerator<B
     throw error instanceof UpstreamFailure ? error : new UpstreamFailure("broken", (error as Error).message, { cause: error });
   } finally {
     clearTimeout(timer);
-    if (!response.complete) response.destroy();
+    // Who stops early, though everything has arrived, leaves a socket that nobody listens to: an abort's error would end the process.
+    if (!response.readableEnded) response.destroy();
   }
 }

@@ -87,7 +87,7 @@ export class Narinfos {
   }
 
   async #read(upstream: Upstream, hash: string, signal: AbortSignal): Promise<string | undefined> {
-    const asked = await upstream.ask(upstream.narinfo(hash), { signal });
+    const asked = await upstream.ask(upstream.at(`${hash}.narinfo`), { signal });
     if (!asked) return undefined;
     const { answer, attempt } = asked;
     try {
@@ -114,16 +114,25 @@ export class Narinfos {
     }
   }
 
+  /** Whether paths of this name are taken from an upstream. @param name without its hash */
+  wants(upstream: Upstream, name: string): boolean {
+    return this.#judges.get(upstream)!.wanted(name);
+  }
+
+  /** Whether one of an upstream's trusted keys has signed a text. */
+  vouches(upstream: Upstream, text: string, signatures: readonly string[]): boolean {
+    const { keys } = this.#judges.get(upstream)!;
+    return signatures.some((signature) => keys.some((key) => key.verifies(text, signature)));
+  }
+
   #judge(upstream: Upstream, info: NarInfo): AskResult {
-    const { keys, wanted } = this.#judges.get(upstream)!;
-    if (!wanted(parseBaseName(info.storePath)!.name)) return "denied";
-    const text = fingerprint(info, this.#options.storeDir);
-    return info.signatures.some((signature) => keys.some((key) => key.verifies(text, signature))) ? "hit" : "untrusted";
+    if (!this.wants(upstream, parseBaseName(info.storePath)!.name)) return "denied";
+    return this.vouches(upstream, fingerprint(info, this.#options.storeDir), info.signatures) ? "hit" : "untrusted";
   }
 }
 
 /** What a client gets when it can't be said for certain that nobody has a path. */
-function unavailable(failures: readonly unknown[], upstreams: readonly Upstream[]) {
+export function unavailable(failures: readonly unknown[], upstreams: readonly Upstream[]) {
   const open = upstreams.filter(({ breaker }) => breaker.open).map(({ breaker }) => breaker.retryAfter);
   return errors.upstreamUnavailable(`${failures.length} of ${upstreams.length} did not say`, { cause: failures[0], retryAfter: open.length > 0 ? Math.min(...open) : 5 });
 }

@@ -3,10 +3,14 @@ import type { Entry } from "../../../core/entry.ts";
 import type { NeededName } from "../../../database/operations/needs.ts";
 import { errors, StowError } from "../../../core/errors.ts";
 import type { Slot } from "../../../core/recent.ts";
+import type { Document } from "../document.ts";
+import { LISTINGS } from "../keyspaces.ts";
 import { narUrl } from "../nar-url.ts";
 import { fingerprint, formatNarInfo, parseNarInfo } from "../narinfo.ts";
 import { contentOf, type Nars } from "../nars.ts";
+import type { RealisationId } from "../realisation.ts";
 import type { Signing } from "../signing.ts";
+import { Documents, type ServedDocument } from "./documents.ts";
 import { Downloads, type Reader, type Wanted } from "./downloads.ts";
 import { UpstreamFailure } from "./failure.ts";
 import type { Leisure } from "./leisure.ts";
@@ -18,6 +22,7 @@ import type { ProxySettings } from "./settings.ts";
 import type { SpoolSpace } from "./spool.ts";
 import type { Transfer } from "./transfer.ts";
 import type { Upstream } from "./upstream.ts";
+import { wantedDocument, wantedRealisation } from "./wanted.ts";
 
 export interface ProxyParts {
   readonly core: Core;
@@ -46,6 +51,7 @@ export class Proxy {
   readonly #narinfos: Narinfos;
   readonly #downloads: Downloads;
   readonly #pulled: Pulled;
+  readonly #documents: Documents;
   readonly #finding = new Map<string, Promise<ServedNarInfo | undefined>>();
 
   /** @throws config for a trusted key that is none */
@@ -55,6 +61,21 @@ export class Proxy {
     this.#narinfos = new Narinfos({ cache, storeDir, upstreams, hedge: settings.hedge, missing: settings.missing, metrics });
     this.#downloads = new Downloads({ cache, space, leisure, abandoned: settings.abandoned, metrics, onError: (error) => onError("a NAR of an upstream was not kept", error) });
     this.#pulled = new Pulled(parts.core, cache, (error) => onError("a path of an upstream was not kept", error));
+    this.#documents = new Documents({ core: parts.core, cache, upstreams, pulled: this.#pulled, hedge: settings.hedge, missing: settings.missing, metrics });
+  }
+
+  /** The realisation of an output, signed. Undefined: no upstream has it, for certain. @throws upstreamUnavailable, readFailure */
+  realisation(id: RealisationId, trusted: boolean): Promise<ServedDocument | undefined> {
+    return this.#documents.get(wantedRealisation(id, this.#parts.cache, this.#narinfos, this.#parts.signing), trusted);
+  }
+
+  /** A path's listing, or a derivation's log. Undefined: no upstream has it, for certain. @throws upstreamUnavailable, readFailure */
+  async document(document: Document, key: string, trusted: boolean): Promise<ServedDocument | undefined> {
+    const wanted = wantedDocument(document, key, this.#narinfos);
+    if (!wanted) return undefined;
+    // Nobody signs listings: they are taken of paths alone that somebody has signed.
+    if (wanted.keyspace === LISTINGS && !(await this.narInfo(key, trusted))) return undefined;
+    return this.#documents.get(wanted, trusted);
   }
 
   get upstreams(): readonly Upstream[] {

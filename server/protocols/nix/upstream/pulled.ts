@@ -49,44 +49,45 @@ export function opaqueName(upstream: string, path: string, narHash: string): str
 /** What one cache remembers of its upstreams' paths, for as long as it has room. */
 export class Pulled {
   readonly #core: Core;
-  readonly #reader: Grant;
+  /** Reads what was kept. */
+  readonly reader: Grant;
   readonly #origins = new LRUCache<string, Origin>({ max: MOST_ORIGINS });
   readonly #onError: (error: unknown) => void;
 
   constructor(core: Core, cache: string, onError: (error: unknown) => void) {
     this.#core = core;
-    this.#reader = { cache, read: [SCOPE], write: null, trusted: false, admin: false, actor: "upstream" };
+    this.reader = { cache, read: [SCOPE], write: null, trusted: false, admin: false, actor: "upstream" };
     this.#onError = onError;
   }
 
   /** @param trusted whether what comes counts as asked for by a trusted scope: an untrusted one's wishes must not evict others' */
   writer(trusted: boolean): Grant & { readonly write: string } {
-    return { ...this.#reader, write: SCOPE, trusted };
+    return { ...this.reader, write: SCOPE, trusted };
   }
 
   /** @throws readFailure */
   async path(path: string): Promise<Kept | undefined> {
-    const { entry, slot } = await this.#core.catalog.get(this.#reader, PULLED, path);
+    const { entry, slot } = await this.#core.catalog.get(this.reader, PULLED, path);
     if (!entry) return undefined;
     const record = JSON.parse(entry.metadata!) as PulledRecord;
     // Who reads a path may ask for its NAR as long as it remembers the path, whatever has been evicted until then.
     if (entry.accessed < Date.now() - DAY_MS) {
-      const origin = await this.#core.catalog.get(this.#reader, ORIGINS, record.nar);
-      if (origin.entry) this.#core.catalog.touch(origin.entry, this.#reader);
+      const origin = await this.#core.catalog.get(this.reader, ORIGINS, record.nar);
+      if (origin.entry) this.#core.catalog.touch(origin.entry, this.reader);
     }
     return { entry, record, slot };
   }
 
   /** Undefined when there was no room. */
   async keepPath(path: string, text: string, record: PulledRecord, trusted: boolean): Promise<Entry | undefined> {
-    return this.#put(PULLED, path, Buffer.from(text), record, trusted);
+    return this.keep(PULLED, path, Buffer.from(text), record, trusted);
   }
 
   /** @throws readFailure */
   async origin(name: string): Promise<Origin | undefined> {
     const known = this.#origins.get(name);
     if (known) return known;
-    const { entry } = await this.#core.catalog.get(this.#reader, ORIGINS, name);
+    const { entry } = await this.#core.catalog.get(this.reader, ORIGINS, name);
     if (!entry) return undefined;
     const origin = JSON.parse(entry.metadata!) as Origin;
     this.#origins.set(name, origin);
@@ -95,7 +96,7 @@ export class Pulled {
 
   async keepOrigin(name: string, origin: Origin, trusted: boolean): Promise<void> {
     this.#origins.set(name, origin);
-    await this.#put(ORIGINS, name, Buffer.alloc(0), origin, trusted);
+    await this.keep(ORIGINS, name, Buffer.alloc(0), origin, trusted);
   }
 
   /** What turned out to be wrong, or gone. */
@@ -109,7 +110,8 @@ export class Pulled {
     await this.#core.catalog.remove(writer, ORIGINS, name, "", { ...audit, keyspace: ORIGINS.name, key: name });
   }
 
-  async #put(keyspace: Keyspace, key: string, body: Buffer, record: object, trusted: boolean): Promise<Entry | undefined> {
+  /** Undefined when there was no room. */
+  async keep(keyspace: Keyspace, key: string, body: Buffer, record: object, trusted: boolean): Promise<Entry | undefined> {
     try {
       const { entry } = await this.#core.bodies.put(this.writer(trusted), keyspace, key, body, { metadata: JSON.stringify(record), overwrite: true, needs: [] });
       return entry;

@@ -84,7 +84,8 @@ function validatorOf({ headers }: Answer): string | undefined {
   return headers.etag?.startsWith('"') ? headers.etag : headers["last-modified"];
 }
 
-function decoded(answer: Answer, encoding: string | undefined): AsyncIterable<Buffer> {
+/** An answer's body without its Content-Encoding. @throws UpstreamFailure while it is read */
+export function decoded(answer: Answer, encoding: string | undefined): AsyncIterable<Buffer> {
   if (encoding === undefined || encoding === "identity") return answer.body;
   const decoder = decoderOf(encoding);
   return failing(pipeline(Readable.from(answer.body, { objectMode: false }), decoder, () => {}));

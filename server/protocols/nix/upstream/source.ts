@@ -1,15 +1,18 @@
-import { hash } from "node:crypto";
 import path from "node:path";
 import type { FastifyReply } from "fastify";
 import { errors } from "../../../core/errors.ts";
 import type { ProtocolContext } from "../../protocol.ts";
-import { NARINFOS } from "../keyspaces.ts";
+import type { Document } from "../document.ts";
+import { LISTINGS, NARINFOS } from "../keyspaces.ts";
 import { NARINFO_TYPE } from "../narinfo.ts";
-import { cacheControl, NAR_TYPE } from "../own-source.ts";
+import { cacheControl, documentHeaders, NAR_TYPE, narInfoHeaders, REALISATION_TYPE, sendText } from "../own-source.ts";
 import type { Nars } from "../nars.ts";
+import type { RealisationId } from "../realisation.ts";
+import type { Realisations } from "../realisations.ts";
 import type { Signing } from "../signing.ts";
 import type { Asker, Found, Source } from "../source.ts";
 import { Leisure } from "./leisure.ts";
+import type { ServedDocument } from "./documents.ts";
 import { UpstreamMetrics } from "./metrics.ts";
 import { Proxy, type ServedNarInfo } from "./proxy.ts";
 import type { Origin } from "./pulled.ts";
@@ -18,8 +21,6 @@ import { SpoolSpace } from "./spool.ts";
 import { Upstream } from "./upstream.ts";
 
 const FOR_EVER = "max-age=31536000, immutable";
-/** Seconds. */
-const NARINFO_AGE = 300;
 
 export interface UpstreamParts {
   readonly context: ProtocolContext<unknown>;
@@ -28,6 +29,7 @@ export interface UpstreamParts {
   /** Upstreams by name, by cache. */
   readonly caches: Readonly<Record<string, Readonly<Record<string, UpstreamSettings>>>>;
   readonly nars: Nars;
+  readonly realisations: Realisations;
   readonly signing: Signing;
   /** What the cache has itself. */
   readonly own: Source;
@@ -38,13 +40,15 @@ export class UpstreamSource implements Source {
   readonly #context: ProtocolContext<unknown>;
   readonly #own: Source;
   readonly #nars: Nars;
+  readonly #realisations: Realisations;
   readonly proxies: ReadonlyMap<string, Proxy>;
 
   /** @throws config */
-  constructor({ context, storeDir, settings, caches, nars, signing, own }: UpstreamParts) {
+  constructor({ context, storeDir, settings, caches, nars, realisations, signing, own }: UpstreamParts) {
     this.#context = context;
     this.#own = own;
     this.#nars = nars;
+    this.#realisations = realisations;
     const { core, log, registry, data } = context;
     assertRight(settings, caches);
     const space = new SpoolSpace(settings.spool ?? path.join(data, "nix-spool"), settings.spoolSize);
@@ -79,13 +83,31 @@ export class UpstreamSource implements Source {
     return head && (() => this.#sendHead(asker, origin, head.size));
   }
 
+  async realisation(asker: Asker, id: RealisationId): Promise<Found | undefined> {
+    const { grant } = asker;
+    const served = await this.proxies.get(grant.cache)?.realisation(id, grant.trusted);
+    if (!served) return undefined;
+    const renewed = served.entry && (await this.#realisations.renewed(served.entry, id));
+    return () => this.#sendDocument(asker, renewed === undefined ? served : { ...served, body: Buffer.from(renewed) }, { ...narInfoHeaders(asker.request), "content-type": REALISATION_TYPE });
+  }
+
+  async document(asker: Asker, document: Document, key: string): Promise<Found | undefined> {
+    const { grant, request } = asker;
+    const proxy = this.proxies.get(grant.cache);
+    // What was pushed here is not what an upstream has made of it.
+    if (!proxy || (document.keyspace === LISTINGS && (await this.#own.narInfo(asker, key)))) return undefined;
+    const served = await proxy.document(document, key, grant.trusted);
+    return served && (() => this.#sendDocument(asker, served, { ...documentHeaders(request), "content-type": document.type }));
+  }
+
   async close(): Promise<void> {
     for (const proxy of this.proxies.values()) await proxy.close();
   }
 
-  async #sendNarInfo({ request, reply, grant }: Asker, storeHash: string, { text, entry, slot: kept }: ServedNarInfo): Promise<FastifyReply> {
+  async #sendNarInfo(asker: Asker, storeHash: string, { text, entry, slot: kept }: ServedNarInfo): Promise<FastifyReply> {
+    const { request, reply, grant } = asker;
     const { core, send } = this.#context;
-    const headers = { "cache-control": cacheControl(request, `max-age=${NARINFO_AGE}`) };
+    const headers = narInfoHeaders(request);
     if (text === undefined && entry && kept) {
       // What is pushed to the cache itself comes before it, from then on.
       const { slot: own } = await core.catalog.get(grant, NARINFOS, storeHash);
@@ -98,8 +120,15 @@ export class UpstreamSource implements Source {
       return send.entry(request, reply, entry, { type: NARINFO_TYPE, headers, grant, slot });
     }
     if (entry) core.catalog.touch(entry, grant);
-    request.stow.result = "hit";
-    return reply.headers({ ...headers, etag: `"${hash("sha256", text!)}"` }).type(NARINFO_TYPE).send(text);
+    return sendText(asker, text!, { ...headers, "content-type": NARINFO_TYPE });
+  }
+
+  async #sendDocument(asker: Asker, { body, entry }: ServedDocument, { "content-type": type, ...headers }: Record<string, string> & { "content-type": string }): Promise<FastifyReply> {
+    const { request, reply, grant } = asker;
+    const { core, send } = this.#context;
+    if (body === undefined) return send.entry(request, reply, entry!, { type, headers, grant });
+    if (entry) core.catalog.touch(entry, grant);
+    return sendText(asker, body, { ...headers, "content-type": type });
   }
 
   async #sendNar({ request, reply, grant }: Asker, proxy: Proxy, name: string, origin: Origin): Promise<FastifyReply> {

@@ -67,9 +67,9 @@ export class Upstream {
     }
   }
 
-  /** @param hash the 32 digits of a store path */
-  narinfo(hash: string): URL {
-    return new URL(`${hash}.narinfo`, this.#base);
+  /** @param path of something that has its place in every binary cache, like `<hash>.narinfo` */
+  at(path: string): URL {
+    return new URL(path, this.#base);
   }
 
   /**
