@@ -15,7 +15,7 @@ let reader: NixClient;
 
 beforeAll(async () => {
   app = await startApp({
-    caches: { default: {}, other: {}, small: { entrySize: "64KiB" }, strict: {}, swap: {} },
+    caches: { default: {}, other: {}, small: { entrySize: "64KiB" }, tight: { quota: "1MiB" }, strict: {}, swap: {} },
     limits: { uploads: 40 },
     protocols: { nix: { caches: { strict: { conflict: "refuse" }, swap: { conflict: "replace" } } } },
   }, [nix]);
@@ -261,6 +261,26 @@ describe("an upload", () => {
     expect(await status(few.create("small"))).toBe(429);
     for (const one of open) await few.abort("small", one);
     expect(await status(few.create("small"))).toBe(200);
+  });
+});
+
+describe("a cache without room", () => {
+  it("takes what fits once: parts are not counted again as a NAR", async () => {
+    const by = new CachixClient(url, await nixKey(app, { permission: "write", caches: ["tight"] }));
+    const path = fresh(700_000);
+    expect(await status(by.push("tight", path.file, narInfoCreate(path.info), { size: 200_000 }))).toBe(200);
+    expect(await by.missing("tight", [path.hash])).toEqual([]);
+  });
+
+  it("refuses a pull request's parts beyond its share with 507, and main keeps what it has", async () => {
+    const main = new CachixClient(url, await nixKey(app, { permission: "write", caches: ["tight"] }));
+    const path = fresh(100_000);
+    await main.push("tight", path.file, narInfoCreate(path.info));
+    const pull = new CachixClient(url, await nixKey(app, { permission: "write", caches: ["tight"], scope: "team:full", trusted: false }));
+    const large = fresh(600_000);
+    const upload = await pull.create("tight");
+    expect(await status(pull.part("tight", upload, 1, large.file))).toBe(507);
+    expect(await main.missing("tight", [path.hash])).toEqual([]);
   });
 });
 
