@@ -22,9 +22,21 @@ experimental-features = nix-command ca-derivations
 narinfo-cache-negative-ttl = 0
 `;
 
+/** Runs a command in another root directory, with the machine's devices, a rig's home, and the rig's own /nix; its mounts end with it. */
+const ENTER = `set -e
+root=$1 home=$2
+shift 2
+mkdir -p "$root$home" "$home/nix"
+mount --bind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$home" "$root$home"
+mount --bind "$home/nix" "$root/nix"
+exec chroot "$root" "$@"
+`;
+
 /**
- * The real Nix (Debian's nix-bin), as root and without a daemon. It builds in /nix/store, as it can't elsewhere without
- * namespaces; what it pulls goes to stores of their own. Names are random, so runs don't meet.
+ * The real Nix, as root and without a daemon: Debian's nix-bin, or that of another root directory. It builds in /nix/store, as
+ * it can't elsewhere without namespaces; what it pulls goes to stores of their own. Names are random, so runs don't meet.
  */
 export class NixRig {
   readonly home = mkdtempSync(path.join(tmpdir(), "stowhouse-nix-"));
@@ -32,9 +44,12 @@ export class NixRig {
   readonly file: string;
   /** The machine's settings, as NIX_CONF_DIR. */
   readonly conf = path.join(this.home, "conf");
+  readonly #root: string | undefined;
   #stores = 0;
 
-  constructor() {
+  /** @param root where Nix runs with a /nix of its own */
+  constructor(root?: string) {
+    this.#root = root;
     if (process.getuid?.() !== 0) throw new Error("these tests build in /nix/store: run them as root, with nix-bin installed");
     mkdirSync(this.conf);
     writeFileSync(path.join(this.conf, "nix.conf"), CONFIG);
@@ -63,8 +78,9 @@ export class NixRig {
   run(command: string, ...args: readonly string[]): Promise<Ran> {
     const cache = mkdtempSync(path.join(this.home, "answers-"));
     const env = { PATH: process.env["PATH"], HOME: this.home, NIX_CONF_DIR: this.conf, XDG_CACHE_HOME: cache };
+    const [program, ...rest] = this.#root === undefined ? [command, ...args] : ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh", this.#root, this.home, command, ...args];
     return new Promise((resolve) => {
-      execFile(command, [...args], { env, timeout: PATIENCE, maxBuffer: 2 ** 24 }, (error, stdout, stderr) => {
+      execFile(program, rest, { env, timeout: PATIENCE, maxBuffer: 2 ** 24 }, (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, said: stdout + stderr });
       });
     });
@@ -99,6 +115,11 @@ export class NixRig {
     return Object.fromEntries(readdirSync(this.conf).map((name) => [name, readFileSync(path.join(this.conf, name), "latin1")]));
   }
 
+  /** Where a path of /nix/store is to be read. */
+  at(storePath: string): string {
+    return this.#root === undefined ? storePath : path.join(this.home, storePath);
+  }
+
   /** A store with nothing in it. */
   store(): string {
     return path.join(this.home, `store-${++this.#stores}`);
@@ -116,6 +137,7 @@ export class NixRig {
     // Stores are read-only.
     await this.run("chmod", "-R", "u+w", this.home);
     rmSync(this.home, { recursive: true, force: true });
+    if (this.#root !== undefined) rmSync(path.join(this.#root, this.home), { recursive: true, force: true });
   }
 }
 
