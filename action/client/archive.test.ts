@@ -247,7 +247,7 @@ describe("an incremental save", () => {
     await save();
     for (const [round, state] of ["none", "state"].entries()) {
       for (let i = 0; i < MANY; i++) utimesSync(from(`tree/d${i % 20}/f${i}`), OLD + 10 + round, OLD + i);
-      expect((await save({ stateDir: join(dir, state) })).bytesSent).toBeLessThan(30_000);
+      expect((await save({ stateDir: join(dir, state) })).bytesSent).toBeLessThan(18_000);
     }
     await restore();
     expect(look(to("tree"))).toEqual(look(from("tree")));

@@ -236,7 +236,10 @@ class SaveJob {
       const missing = new Set(await this.#remote.commit(await this.#upload, bytes));
       if (missing.size === 0) return { manifest: bytes, columns };
       if (round === ROUNDS) throw new Error("the server lost what it was sent, again and again");
-      for (const digest of missing) held.delete(digest);
+      for (const { digest } of blobs) {
+        if (missing.has(digest)) held.delete(digest);
+        else held.add(digest);
+      }
       send = true;
       const lost = manifest.frames.some(({ digest }) => missing.has(digest)) ? this.#all().map(keyOf).filter((key) => missing.has(this.#located.get(key)!.frame.digest)) : [];
       await this.#again(crew, new Set(lost));
