@@ -9,8 +9,12 @@ const expected = { name: NAMES[0], narHash: "sha256-x", narSize: 120, references
 
 test("each form in which versions of Nix describe paths is read", () => {
   const path = `/nix/store/${NAMES[0]}`;
-  const bare = { ...info, references: NAMES, deriver: `${digits("c")}-top.drv` };
+  const bare = { ...info, references: NAMES, deriver: `${digits("c")}-top.drv`, version: 2 };
   for (const form of [[{ path, ...info }], { [path]: info }, { info: { [NAMES[0]!]: bare }, storeDir: "/nix/store", version: 2 }]) expect(parsePathInfos(JSON.stringify(form))).toEqual([expected]);
+});
+
+test("a content address in pieces, as format 2 has it, is left out", () => {
+  expect(parsePathInfos(JSON.stringify({ info: { [NAMES[0]!]: { ...info, ca: { hash: "sha256-x", method: "nar" } } } }))).toEqual([{ ...expected, ca: undefined }]);
 });
 
 test("what a version leaves out, or says of paths that are not there, is no obstacle", () => {

@@ -42,7 +42,9 @@ export async function builtSince(env: Env, since: number, options: RunOptions): 
   const from = since - COARSE;
   const names = readdirSync(store).filter((name) => NAME.test(name) && !ASIDE.test(name) && (lstatSync(join(store, name), { throwIfNoEntry: false })?.ctimeMs ?? 0) >= from).slice(0, MOST);
   const invalid = new Set((await inBatches(names, (batch) => run(env, "nix-store", ["--check-validity", "--print-invalid", ...batch.map((name) => join(store, name))], options))).flatMap((text) => text.split("\n")));
-  const infos = (chosen: readonly string[], more: readonly string[]) => inBatches(chosen, (batch) => nix(env, ["path-info", "--json", ...more, ...batch.map((name) => join(store, name))], options));
+  // Later versions want to be told which form; earlier ones know but one.
+  const pathInfo = (args: readonly string[]) => nix(env, ["path-info", "--json", ...args], options).catch(() => nix(env, ["path-info", "--json", "--json-format", "2", ...args], options));
+  const infos = (chosen: readonly string[], more: readonly string[]) => inBatches(chosen, (batch) => pathInfo([...more, ...batch.map((name) => join(store, name))]));
   const fresh = (await infos(names.filter((name) => !invalid.has(join(store, name))), [])).flatMap(parsePathInfos);
   const built = fresh.filter(({ ultimate, registered }) => ultimate && registered * 1000 >= from);
   const needed = (await infos(built.map(({ name }) => name), ["--recursive"])).flatMap(parsePathInfos);

@@ -47,6 +47,19 @@ function jobWith(settings: object, env: Record<string, string> = {}) {
   return { step, directory, read: (name: string) => readFileSync(path.join(directory, name), "utf8") };
 }
 
+const BEFORE = "trusted-users = nobody\nsandbox = false";
+const conf = () => path.join(home, "etc/nix.conf");
+
+/** A machine with a nix-daemon that trusts others. */
+function multiUser(): ReturnType<typeof jobWith> {
+  mkdirSync(path.join(home, "etc"), { recursive: true });
+  writeFileSync(conf(), BEFORE);
+  // Whether by root or by sudo, it ends in these.
+  script("sudo", 'shift; exec "$@"');
+  script("systemctl", `echo "$*" >> ${home}/restarts`);
+  return jobWith({ "trusted-users": setting(["nobody", "@no-such-group"], ["root"]) }, { NIX_REMOTE: "daemon" });
+}
+
 const connections = () => [{ url, token: KEYS.read }];
 const daemon = { url: "http://127.0.0.1:4711", token: "s3cret" };
 
@@ -107,17 +120,19 @@ test("a list of keys can't become another setting", async () => {
   expect(read("nix.conf")).toContain("extra-trusted-public-keys = good-1:AAAA\n");
 });
 
+test("the key of what pull requests pushed is this job's own affair, and not the machine's", async () => {
+  const { origin } = await loopback.http(({ url: asked }, response) => void response.end(asked!.endsWith("/untrusted") ? "c-untrusted:BBBB\n" : "c-1:AAAA\n"));
+  const own = jobWith({});
+  await setUpNix(own.step, { endpoint: daemon, direct: false, connections: [{ url: origin, token: "x" }], directory: own.directory });
+  expect(own.read("nix.conf")).toContain("extra-trusted-public-keys = c-1:AAAA c-untrusted:BBBB\n");
+  const shared = multiUser();
+  await setUpNix(shared.step, { endpoint: daemon, direct: false, connections: [{ url: origin, token: "x" }], directory: shared.directory });
+  const [, included] = /^!include (\S+)$/m.exec(readFileSync(conf(), "utf8"))!;
+  expect(readFileSync(included!, "utf8")).toContain("extra-trusted-public-keys = c-1:AAAA\n");
+  await undoNix(shared.step, shared.directory);
+});
+
 describe("where nix-daemon does not trust the user, the machine's nix.conf", () => {
-  const BEFORE = "trusted-users = nobody\nsandbox = false";
-  const conf = () => path.join(home, "etc/nix.conf");
-  function multiUser(): ReturnType<typeof jobWith> {
-    mkdirSync(path.join(home, "etc"), { recursive: true });
-    writeFileSync(conf(), BEFORE);
-    // Whether by root or by sudo, it ends in these.
-    script("sudo", 'shift; exec "$@"');
-    script("systemctl", `echo "$*" >> ${home}/restarts`);
-    return jobWith({ "trusted-users": setting(["nobody", "@no-such-group"], ["root"]) }, { NIX_REMOTE: "daemon" });
-  }
   const set = ({ step, directory }: ReturnType<typeof jobWith>) => setUpNix(step, { endpoint: daemon, direct: false, connections: connections(), directory });
 
   test("includes a file that every user can read and that holds no secret, and is as before afterwards", async () => {

@@ -3,6 +3,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Machine, type Ran } from "../action/act.ts";
 import type { EventName } from "../action/events.ts";
+import { startIssuer, type FakeIssuer } from "../fixtures/issuer.ts";
 import { Loopback } from "../fixtures/loopback.ts";
 import { startServer, type TestServer } from "../fixtures/server.ts";
 import { NixRig, startNixDaemon, type NixDaemon } from "./nix.ts";
@@ -13,17 +14,20 @@ import { NixRig, startNixDaemon, type NixDaemon } from "./nix.ts";
 const MAY_LOSE = 5;
 const MARGIN = 3;
 
+let issuer: FakeIssuer;
 let server: TestServer;
 let machine: Machine;
 let rig: NixRig;
 
 beforeAll(async () => {
-  server = await startServer({ config: { caches: { default: {}, open: { anonymousRead: true } } } });
+  issuer = await startIssuer();
+  const rules = [{ repositoryId: 1_296_269, cache: "default", defaultBranch: "main", trustedRefs: ["refs/heads/main"], sharedScope: "local:main" }];
+  server = await startServer({ config: { caches: { default: {}, open: { anonymousRead: true } }, auth: { github: { issuer: issuer.url, rules } } } });
   machine = await Machine.start();
 });
 afterAll(async () => {
   machine.stop();
-  await server.stop();
+  await Promise.all([server.stop(), issuer.close()]);
 });
 beforeEach(() => {
   rig = new NixRig();
@@ -45,7 +49,7 @@ function job(run: string, { event = "push", url = server.url, inputs = WRITES, e
   with: { server: "${url}", tools: nix, ${inputs} }
 - run: |
     set -e
-${run.trim().split("\n").map((line) => `    ${line.trim()}`).join("\n")}`, { event, secrets: { KEY: server.writeKey }, env: { NIX_CONF_DIR: rig.conf, FILE: rig.file, ...env } });
+${run.trim().split("\n").map((line) => `    ${line.trim()}`).join("\n")}`, { event, issuer, secrets: { KEY: server.writeKey }, env: { NIX_CONF_DIR: rig.conf, FILE: rig.file, ...env } });
 }
 
 const BUILD = (attribute: string) => `nix-build --no-out-link $FILE -A ${attribute} > $RESULTS/path`;
@@ -88,6 +92,18 @@ test("what a push to main builds, later jobs and forks pull; forks push nothing;
 
   expect(rig.configuration()).toEqual(before);
   expect(existsSync(pulled.result("temp").trim())).toBe(false);
+});
+
+test("what a pull request builds, its later jobs pull, and no job of main does", async () => {
+  const inputs = "auth: oidc";
+  const built = green(await job(BUILD("low"), { event: "pull request", inputs }));
+  expect(built.log).toContain("Nix: 1 store paths pushed");
+  const pull = `(${PULL("low")}) || true`;
+  const [own, main] = [green(await job(pull, { event: "pull request", inputs })), green(await job(pull, { event: "push", inputs }))];
+  const copied = /copying path '\S+-low' from/;
+  expect([copied.test(own.result("said")), copied.test(main.result("said"))]).toEqual([true, false]);
+  const trusted = (ran: Ran) => /^trusted-public-keys = (.*)$/m.exec(ran.result("settings"))![1]!.replaceAll(/:\S+/g, "").split(" ").filter((name) => name.startsWith("default-"));
+  expect([trusted(own), trusted(main)]).toEqual([["default-1", "default-untrusted"], ["default-1"]]);
 });
 
 test("what another cache has signed is neither pushed nor in the way of what needs it, and the user's own settings stay", async () => {
