@@ -124,6 +124,8 @@ describe("key", () => {
     expect((await json("key", "create", "web", "--deploy-agent", "prod/web")).info).toMatchObject({ permission: "read", deploy: { workspace: "prod", may: "agent", agent: "web" } });
     expect((await json("key", "create", "any", "--deploy-agent", "prod")).info.deploy).toEqual({ workspace: "prod", may: "agent" });
     expect((await json("key", "create", "cd", "--deploy-activate", "prod")).info.deploy).toEqual({ workspace: "prod", may: "activate" });
+    const { out } = await run("key", "list");
+    for (const rights of ["read, agent prod/web", "read, agent prod/*", "read, activates prod"]) expect(out).toContain(rights);
   });
 
   test("list shows who may do what, and what has ended", async () => {

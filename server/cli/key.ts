@@ -51,7 +51,7 @@ export function registerKeyCommands(program: Command, io: Io): void {
     if (options.json) return printJson(io, keys);
     const now = Date.now();
     const rows = keys.map((one) => [
-      one.id, one.name, one.public ? `${one.permission}, public` : one.permission, one.caches.join(","), one.scope ?? "-",
+      one.id, one.name, rightsOf(one), one.caches.join(","), one.scope ?? "-",
       one.created === null ? "configuration" : agoWords(one.created, now), agoWords(one.used, now), stateOf(one, now),
     ]);
     io.stdout.write(table(COLUMNS, rows).text);
@@ -79,6 +79,11 @@ function deployRight({ deployAgent, deployActivate }: CreateOptions): KeyView["d
   if (deployActivate !== undefined) return { workspace: deployActivate, may: "activate" };
   const [workspace, agent] = deployAgent?.split("/", 2) ?? [];
   return workspace === undefined ? undefined : { workspace, may: "agent", ...(agent === undefined ? {} : { agent }) };
+}
+
+function rightsOf({ permission, public: open, deploy }: KeyView): string {
+  const more = deploy && (deploy.may === "activate" ? `activates ${deploy.workspace}` : `agent ${deploy.workspace}/${deploy.agent ?? "*"}`);
+  return [permission, ...(open ? ["public"] : []), ...(more === undefined ? [] : [more])].join(", ");
 }
 
 /** The key alone goes to standard output, so that a script can take it. */

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { get as httpsGet } from "node:https";
 import { tmpdir } from "node:os";
@@ -6,8 +7,12 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { connect as tlsConnect, type TLSSocket } from "node:tls";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { startApp } from "../../test/fixtures/app.ts";
+import { WebSocket } from "ws";
+import { KEYS, startApp } from "../../test/fixtures/app.ts";
+import { plain } from "../../test/fixtures/plain-protocol.ts";
 import { openRaw } from "../../test/fixtures/raw-http.ts";
+import type { Protocol } from "../protocols/protocol.ts";
+import { WebSockets } from "./websocket.ts";
 
 describe("TLS", () => {
   let folder: string;
@@ -72,5 +77,22 @@ describe("TLS", () => {
     const lenientUrl = await lenient.listen();
     expect((await probe(lenientUrl)).status).toBe(200);
     expect((await probe(lenientUrl, certificate)).status).toBe(200);
+  });
+
+  test("carries WebSockets", async () => {
+    const echo = {
+      ...plain,
+      plugin: (app, { auth }) => {
+        const sockets = new WebSockets(auth, { sockets: 1, perActor: 1, message: 100, ping: 1_000, silence: 3_000, check: 1_000 });
+        sockets.listen(app);
+        app.get("/echo", (request, reply) => sockets.accept(request, reply, (socket) => void socket.on("message", (data: Buffer) => socket.send(String(data)))));
+      },
+    } satisfies Protocol;
+    const server = await startApp({ tls: { cert: path("first.crt"), key: path("first.key") } }, [echo]);
+    onTestFinished(() => server.close());
+    const socket = new WebSocket(`${(await server.listen()).replace("https", "wss")}/echo`, { rejectUnauthorized: false, headers: { authorization: `Bearer ${KEYS.read}` } });
+    await once(socket, "open");
+    socket.send("hello");
+    expect(String((await once(socket, "message"))[0])).toBe("hello");
   });
 });

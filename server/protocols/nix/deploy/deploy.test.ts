@@ -196,6 +196,10 @@ describe("a workspace", () => {
       expect(await asking.view(id!).status()).toBe(403);
     }
     for (const token of [await activateKey("prod"), KEYS.write, KEYS.admin]) expect(await new TestAgent(server, token, "x").dial("/ws").status()).toBe(403);
+    // Nothing made from a key has its right.
+    const session = await fetch(`${server.url}/c/team/v1/auth/session`, { method: "POST", headers: { authorization: `Bearer ${await activateKey("prod")}`, "content-type": "application/json" }, body: "{}" });
+    const { token } = (await session.json()) as { token: string };
+    expect((await new Activator(server, token).send("GET", `/api/v1/deploy/deployment/${id!}`)).status).toBe(403);
     expect((await new Activator(server, "").send("GET", `/api/v1/deploy/deployment/${id!}`)).status).toBe(401);
     expect(await new TestAgent(server, "stow_ro_nothing", "x").dial("/ws").status()).toBe(401);
     for (const one of [agent, namesake]) await one.leave();
