@@ -1,10 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import Type, { type Static } from "typebox";
 import { errors } from "../core/errors.ts";
+import type { EvictionPlan, EvictionReason } from "../core/eviction-plan.ts";
 import type { PassReport } from "../core/maintenance.ts";
 import type { RepairReport } from "../core/repair.ts";
 import { recordOf, type AdminContext } from "./context.ts";
-import { Job, type JobState } from "./job.ts";
+import { Job, type JobState } from "../core/job.ts";
 import { operation } from "./operation.ts";
 import { Count, iso, nullable, strict, Time } from "./schema.ts";
 
@@ -16,6 +17,31 @@ const GcAnswer = Type.Object({
 });
 
 export type GcView = Static<typeof GcAnswer>;
+
+const Reason = Type.Unsafe<EvictionReason>({ type: "string", enum: ["expired", "idle", "untrusted_share", "quota", "disk"] });
+const GcPlanAnswer = Type.Object({
+  entries: Count,
+  bytes: Count,
+  cut: Type.Boolean({ description: "There are more than were looked at." }),
+  sums: Type.Array(Type.Object({ cache: Type.String(), keyspace: Type.String(), reason: Reason, entries: Count, bytes: Count })),
+  first: Type.Array(
+    Type.Object({ cache: Type.String(), keyspace: Type.String(), scope: Type.String(), key: Type.String(), version: Type.String(), size: Count, used: Time, reason: Reason }),
+    { description: "The first thousand, in the order in which they would go." },
+  ),
+});
+
+export type GcPlanView = Static<typeof GcPlanAnswer>;
+
+function planAnswer({ sums, first, full }: EvictionPlan): GcPlanView {
+  const all = [...sums.values()];
+  return {
+    entries: all.reduce((count, { entries }) => count + entries, 0),
+    bytes: all.reduce((count, { bytes }) => count + bytes, 0),
+    cut: full,
+    sums: all,
+    first: first.map(({ entry: { cache, keyspace, scope, key, version, size, accessed }, reason }) => ({ cache, keyspace, scope, key, version, size, used: iso(accessed), reason })),
+  };
+}
 
 const FsckOptions = strict({
   verify: Type.Optional(Type.Boolean({ description: "Read every body and compare its hash." })),
@@ -62,6 +88,12 @@ export function registerMaintenance(app: FastifyInstance, { core }: AdminContext
       collecting ??= core.maintenance.run().finally(() => (collecting = undefined));
       return collecting;
     },
+  );
+
+  app.get(
+    "/gc",
+    operation("gc.plan", "Says what the next pass would evict and why, and evicts nothing", { response: { 200: GcPlanAnswer } }),
+    async () => planAnswer(await core.evictor.plan()),
   );
 
   const fsck = new Job<Fsck, RepairReport>((options, signal, onProgress) => core.repair({ ...options, signal, onProgress }));

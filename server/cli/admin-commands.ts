@@ -3,6 +3,7 @@ import { registerAuditCommand } from "./audit.ts";
 import type { Io } from "./io.ts";
 import { registerKeyCommands } from "./key.ts";
 import { registerLsCommand } from "./ls.ts";
+import { registerNixCommands } from "./nix.ts";
 import { registerRmCommand } from "./rm.ts";
 import { registerStatsCommand } from "./stats.ts";
 import { registerUpkeepCommands } from "./upkeep.ts";
@@ -14,6 +15,7 @@ export function registerAdminCommands(program: Command, io: Io): { readonly ls: 
   registerRmCommand(program, io);
   registerKeyCommands(program, io);
   registerUpkeepCommands(program, io);
+  registerNixCommands(program, io);
   registerAuditCommand(program, io);
   return { ls };
 }

@@ -1,10 +1,11 @@
 import type { Command } from "commander";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { FsckView, GcView } from "../admin/maintenance.ts";
+import type { FsckView, GcPlanView, GcView } from "../admin/maintenance.ts";
 import { errors } from "../core/errors.ts";
 import type { AdminClient } from "./admin-client.ts";
 import type { Io } from "./io.ts";
 import { connect, printJson, remote, type RemoteOptions } from "./remote.ts";
+import { table } from "./table.ts";
 import { sizeWords } from "./words.ts";
 
 /** Node's own limit for the head of an answer is five minutes. */
@@ -15,7 +16,11 @@ const PROGRESS_MS = 5_000;
 
 /** `stowhouse gc` and `stowhouse fsck`: what the server does by itself, now. */
 export function registerUpkeepCommands(program: Command, io: Io): void {
-  remote(program, "gc", "Evict and delete what is due, now.").action(async (options: RemoteOptions) => {
+  remote(program, "gc", "Evict and delete what is due, now.").option("-n, --dry-run", "only say what would go, and why").action(async (options: RemoteOptions & { dryRun?: boolean }) => {
+    if (options.dryRun) {
+      const plan = await connect(options, io).get<GcPlanView>("/gc");
+      return options.json ? printJson(io, plan) : void io.stdout.write(planWords(plan));
+    }
     const done = await connect(options, io).post<GcView>("/gc", {}, GC_MS);
     if (options.json) return printJson(io, done);
     io.stdout.write(`${done.evicted} entries evicted (${sizeWords(done.evictedBytes)}), ${done.uploads} stale uploads ended, ${done.collected} unused blobs deleted.\n`);
@@ -31,6 +36,16 @@ export function registerUpkeepCommands(program: Command, io: Io): void {
       if (options.json) return printJson(io, done);
       io.stdout.write(wordsOf(done));
     });
+}
+
+/** Why an entry goes. */
+const REASONS = { expired: "its time is over", idle: "not used for so long", untrusted_share: "above the share of untrusted scopes", quota: "above the quota", disk: "the disk is too full" };
+
+function planWords({ entries, bytes, cut, sums }: GcPlanView): string {
+  const total = `${cut ? "More than " : ""}${entries} entries (${sizeWords(bytes)}) would be evicted.\n`;
+  if (entries === 0) return total;
+  const rows = sums.map((sum) => [sum.cache, sum.keyspace, String(sum.entries), sizeWords(sum.bytes), REASONS[sum.reason]]);
+  return table(["CACHE", "KEYSPACE", "ENTRIES", "SIZE", "WHY"], rows).text + total;
 }
 
 /** Polls until the run has ended. @throws noAnswer when it failed, or when another process answers */
