@@ -1,10 +1,11 @@
 import type { Connection } from "../client/archive.ts";
 import { exchange, type Answer } from "../client/exchange.ts";
 import { ExchangeError, type Patience } from "../client/patience.ts";
+import { LOOKUP } from "../client/servers.ts";
 import type { Upload } from "../client/upload.ts";
 import type { StorePath } from "./built.ts";
 
-/** An answer comes when a NAR is durable; a server that hangs must not keep the job. ms */
+/** A server may have to ask its upstreams, and answers an upload when it is durable. ms */
 const PATIENCE: Patience = { connect: 2_000, answer: 5_000, stall: 5_000 };
 const TEXT_LIMIT = 64 * 1024;
 /** Not allowed, or no room: what comes next would fare no better. */
@@ -21,6 +22,11 @@ export class Cache {
   constructor(connection: Connection, signal: AbortSignal) {
     this.#connection = connection;
     this.#signal = signal;
+  }
+
+  /** What is short in any case shows whether the server is there at all, sooner than what follows. @throws ExchangeError when it is not */
+  async greet(): Promise<void> {
+    (await this.#ask("GET", "nix-cache-info", undefined, LOOKUP)).discard();
   }
 
   /** Whether the path is there; a server that can't say is not believed to have it. @throws ExchangeError */
@@ -40,10 +46,10 @@ export class Cache {
     throw answer.status >= 500 || answer.status === 429 ? new ExchangeError("answer", why) : new Error(why);
   }
 
-  #ask(method: string, target: string, upload?: Upload): Promise<Answer> {
+  #ask(method: string, target: string, upload?: Upload, patience = PATIENCE): Promise<Answer> {
     const { url, token } = this.#connection;
     return exchange(new URL(`${url}/nix/${target}`), {
-      method, patience: PATIENCE, signal: this.#signal, headers: token === undefined ? {} : { authorization: `Bearer ${token}` }, ...(upload && { upload }),
+      method, patience, signal: this.#signal, headers: token === undefined ? {} : { authorization: `Bearer ${token}` }, ...(upload && { upload }),
     });
   }
 }

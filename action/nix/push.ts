@@ -81,6 +81,7 @@ const endsAll = (error: unknown) => error instanceof ExchangeError || error inst
 
 /** @throws ExchangeError when the server is away, Denied */
 async function pushAll(cache: Cache, built: readonly StorePath[], work: Work, tally: Tally): Promise<void> {
+  await cache.greet();
   const lost = new Set<string>();
   for (let at = 0; at < built.length; at += BATCH) {
     const narinfos = new Map<string, string>();
