@@ -23,6 +23,7 @@ const ENTRIES = {
   worker: "action/daemon/worker.ts",
   // go starts it for every command.
   gocacheprog: "action/gocacheprog.ts",
+  "place-worker": "action/client/gocache/place-worker.ts",
 };
 
 /**

@@ -9,48 +9,61 @@ interface Expected {
   arrival?: PromiseWithResolvers<Fetched | undefined>;
 }
 
+/** What puts outputs on disk before go asks for them. */
+export interface Shelf {
+  /** Does it now. Must not throw. */
+  spill(fetched: Fetched): void;
+  /** Whether it would take one more to be put there beside other work. */
+  readonly free: boolean;
+  /** Does it beside other work. Must not reject. */
+  place(fetched: Fetched): Promise<void>;
+}
+
+/** Smaller outputs wait until go asks: their work is a file, and not everything that comes is asked for. Bytes as they come. */
+const WORTH_AHEAD = 4096;
 /** Streams of neighbours at once, and actions of which a server is told that they need not come. */
 const MAX_STREAMS = 4;
 const MAX_HAVE = 8_192;
 
 /**
  * Outputs that come before go asks for them: what the last build used, streamed from the first moment on, and what was stored
- * next to an action that this build needs beyond that. The former are put on disk one by one whenever there is nothing else to
- * do, the latter when go asks, or when more of them are in memory than the budget allows.
+ * next to an action that this build needs beyond that. Large ones of the former are put on disk beside all other work, the rest
+ * when go asks, or when more of them are in memory than the budget allows.
  */
 export class Bundle {
   readonly #here = new Map<string, Fetched>();
   readonly #expected = new Map<string, Expected>();
   readonly #abort = new AbortController();
   readonly #budget: number;
-  readonly #spill: (fetched: Fetched) => void;
+  #shelf: Shelf | undefined;
   readonly #list = Promise.withResolvers<void>();
   #have: readonly string[] = [];
   /** What is here and will surely be asked for, in that order. */
   readonly #ahead: string[] = [];
-  #working = false;
+  /** What the server has for this label, as far as this machine lacks it. */
+  readonly #listed = new Set<string>();
   #bytes = 0;
   #streams = 0;
   #decided = false;
   /** Bytes and records received. */
   received = { bytes: 0, records: 0 };
 
-  /** @param budget bytes of compressed outputs kept in memory @param spill puts one on disk; must not throw */
-  constructor(budget: number, spill: (fetched: Fetched) => void) {
+  /** @param budget bytes of compressed outputs kept in memory */
+  constructor(budget: number) {
     this.#budget = budget;
-    this.#spill = spill;
   }
 
   /** A bundle that never has anything. */
   static none(): Bundle {
-    const bundle = new Bundle(0, () => {});
+    const bundle = new Bundle(0);
     bundle.#decide();
     bundle.stop();
     return bundle;
   }
 
   /** Streams what the last build used; resolves at its end, and never throws. @param have actions this machine has @returns why it broke off */
-  async run(remote: Remote, label: string, have: readonly string[]): Promise<string | undefined> {
+  async run(remote: Remote, label: string, have: readonly string[], shelf: Shelf): Promise<string | undefined> {
+    this.#shelf = shelf;
     this.#have = have.slice(-MAX_HAVE);
     try {
       await this.#stream(remote, { label }, have, [], () => this.#decide());
@@ -70,6 +83,11 @@ export class Bundle {
   /** Resolves when it is. */
   get list(): Promise<void> {
     return this.#list.promise;
+  }
+
+  /** Whether the server's list for this label was exactly this. */
+  listed(used: ReadonlySet<string>): boolean {
+    return used.size === this.#listed.size && used.isSubsetOf(this.#listed);
   }
 
   look(action: string): Prefetched {
@@ -108,6 +126,7 @@ export class Bundle {
       await remote.bundle(of, have, (actions) => {
         for (const action of actions) {
           listed.add(action);
+          if ("label" in of) this.#listed.add(action);
           if (!this.#expected.has(action) && !this.#here.has(action)) this.#expected.set(action, {});
         }
         this.#have = [...this.#have, ...actions].slice(-MAX_HAVE);
@@ -129,13 +148,12 @@ export class Bundle {
     if (!this.#expected.has(head.action)) return;
     const fetched = head.found ? { head, body } : undefined;
     if (this.#settle(head.action, fetched) || !fetched) return;
-    if (this.#bytes + body.length > this.#budget) return this.#spill(fetched);
+    if (this.#bytes + body.length > this.#budget) return this.#shelf?.spill(fetched);
     this.#here.set(head.action, fetched);
     this.#bytes += body.length;
-    if (!sure) return;
+    if (!sure || body.length < WORTH_AHEAD) return;
     this.#ahead.push(head.action);
-    if (!this.#working) setImmediate(this.#workAhead);
-    this.#working = true;
+    this.#workAhead();
   }
 
   #leave(action: string): Fetched | undefined {
@@ -146,13 +164,11 @@ export class Bundle {
     return fetched;
   }
 
-  /** One at a time: go's requests come first. */
   readonly #workAhead = (): void => {
-    let fetched: Fetched | undefined;
-    while (!fetched && this.#ahead.length > 0) fetched = this.#leave(this.#ahead.shift()!);
-    if (fetched) this.#spill(fetched);
-    this.#working = this.#ahead.length > 0;
-    if (this.#working) setImmediate(this.#workAhead);
+    while (this.#shelf?.free && this.#ahead.length > 0) {
+      const fetched = this.#leave(this.#ahead.shift()!);
+      if (fetched) void this.#shelf.place(fetched).then(this.#workAhead);
+    }
   };
 
   /** @returns whether somebody waited */

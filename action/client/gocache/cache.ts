@@ -1,8 +1,10 @@
 import { hash } from "node:crypto";
-import { Bundle } from "./bundle.ts";
+import type { Bundle, Shelf } from "./bundle.ts";
+import type { Head } from "../../../server/protocols/go/wire.ts";
 import { base64Of, type Command, type Request, type Response, type Sink } from "./protocol.ts";
 import { plainOf, type Fetched, type Remote } from "./remote.ts";
 import type { Figures } from "./figures.ts";
+import type { Placer } from "./placer.ts";
 import type { DiskStore, Stored, Writer } from "./store.ts";
 import type { Uploads } from "./uploads.ts";
 
@@ -16,6 +18,7 @@ const MAX_BEHIND = 32;
 
 export interface CacheParts {
   readonly store: DiskStore;
+  readonly placer: Placer;
   readonly remote: Remote;
   readonly bundle: Bundle;
   /** Undefined where nothing may be written. */
@@ -29,12 +32,14 @@ export interface CacheParts {
 }
 
 /** What a go command talks to: disk first, then the bundle, then servers; whatever fails is a miss. */
-export class GoCache {
+export class GoCache implements Shelf {
   readonly #parts: CacheParts;
   /** Actions of this build in the order of their first use. */
   readonly used = new Set<string>();
   /** Put on disk before go has asked for them. */
   readonly #ahead = new Set<string>();
+  /** On their way there. */
+  readonly #placing = new Map<string, Promise<void>>();
   #missed = 0;
   #behind = 0;
 
@@ -67,6 +72,7 @@ export class GoCache {
 
   async #find(action: string): Promise<{ stored: Stored; where: "disk" | "bundle" | "server" } | undefined> {
     const { bundle, remote, store } = this.#parts;
+    await this.#placing.get(action);
     const stored = store.get(this.#name(action));
     if (stored) return { stored, where: this.#ahead.delete(action) ? "bundle" : "disk" };
     if (!remote.present) return undefined;
@@ -119,15 +125,41 @@ export class GoCache {
     return { stored: this.#store(fetched), where };
   }
 
-  /** Puts an output on disk that nobody has asked for yet. Never throws. */
   spill(fetched: Fetched): void {
     try {
       this.#store(fetched);
-      this.#ahead.add(fetched.head.action);
-      this.#parts.figures.received(fetched.body.length);
+      this.#cameAhead(fetched.head, fetched.body.length);
     } catch (error) {
       this.#parts.log("warn", `the bundle: ${(error as Error).message}`);
     }
+  }
+
+  get free(): boolean {
+    return this.#parts.placer.free;
+  }
+
+  place(fetched: Fetched): Promise<void> {
+    const { action } = fetched.head;
+    const placing = this.#place(fetched).finally(() => this.#placing.delete(action));
+    this.#placing.set(action, placing);
+    return placing;
+  }
+
+  async #place(fetched: Fetched): Promise<void> {
+    const { placer, store, log } = this.#parts;
+    const { head, body: { length } } = fetched;
+    try {
+      await placer.place(fetched);
+      store.name(this.#name(head.action), head);
+      this.#cameAhead(head, length);
+    } catch (error) {
+      log("warn", `the bundle: ${(error as Error).message}`);
+    }
+  }
+
+  #cameAhead({ action }: Head, bytes: number): void {
+    this.#ahead.add(action);
+    this.#parts.figures.received(bytes);
   }
 
   /** Verifies an output of a server and puts it into the disk store. @throws Error when it is not what it is said to be */

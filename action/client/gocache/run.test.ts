@@ -163,6 +163,34 @@ describe("a build", () => {
     expect(readFileSync(log, "utf8")).toContain("4 of 4 found (disk 4, bundle 0, server 0), 0 made, 0.0 MB received");
   });
 
+  it("tells the server nothing when it has used exactly what the server has listed", async () => {
+    await build("unchanged");
+    rmSync(root, { recursive: true });
+    const manifests = async () => Number(/stowhouse_requests_total\{[^}]*op="manifest"[^}]*\} (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
+    const before = await manifests();
+    const same = start(server.write, "--label", "unchanged");
+    await expectAll(same, "unchanged");
+    await same.close();
+    expect(await manifests()).toBe(before);
+    rmSync(root, { recursive: true });
+    const less = start(server.write, "--label", "unchanged");
+    await less.get("unchanged large");
+    await less.close();
+    expect(await manifests()).toBe(before + 1);
+  });
+
+  it("leaves profiles and a trace where they are wanted", async () => {
+    await build("profiled");
+    const files = ["cpu", "heap", "trace"].map((name) => path.join(root, name));
+    const go = start(server.read, "--label", "profiled", "--cpu-profile", files[0]!, "--heap-profile", files[1]!, "--trace", files[2]!);
+    await expectAll(go, "profiled");
+    await go.close();
+    const [cpu, heap, trace] = files.map((file) => JSON.parse(readFileSync(file, "utf8"))) as [{ nodes: unknown[] }, { head: unknown }, { name: string }[]];
+    expect([cpu.nodes.length > 0, heap.head !== undefined]).toEqual([true, true]);
+    expect(trace.filter(({ name }) => name === "get")).toHaveLength(BODIES.length);
+    expect(trace.map(({ name }) => name)).toContain("bundle");
+  });
+
   it("keeps prefixes apart, on disk and on the server", async () => {
     const lint = start(server.write, "--prefix", "golangci-lint");
     await lint.put("one action", Buffer.from("lint"));

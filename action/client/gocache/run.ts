@@ -8,6 +8,7 @@ import { GoCache } from "./cache.ts";
 import { Figures } from "./figures.ts";
 import { DEFAULT_LABEL, fillIn, parentWords, type Words } from "./label.ts";
 import { Log } from "./log.ts";
+import { Placer } from "./placer.ts";
 import { exposition, push } from "./metrics.ts";
 import { startProfiles, Trace } from "./profiles.ts";
 import { formatResponse, RequestParser, type Request, type Response, type Sink } from "./protocol.ts";
@@ -48,6 +49,7 @@ class Helper {
   readonly #figures = new Figures();
   readonly #trace: Trace;
   readonly #store: DiskStore;
+  readonly #placer: Placer;
   readonly #remote: Remote;
   readonly #uploads: Uploads | undefined;
   readonly #bundle: Bundle;
@@ -64,6 +66,7 @@ class Helper {
     const { args: _, env, parent } = around;
     const words = { env, platform: process.platform, arch: process.arch, ...parentWords(parent) };
     this.#store = openStore(settings.directory || defaultDirectory(env), this.#log);
+    this.#placer = new Placer(this.#store.root);
     this.#label = this.#filled(settings.label, DEFAULT_LABEL, words);
     const prefix = this.#filled(settings.prefix, "", words);
     const servers = settings.server.split(",").map((url) => url.trim()).filter((url) => url !== "")
@@ -73,9 +76,9 @@ class Helper {
     const writes = !settings.disablePut;
     this.#uploads = writes && !settings.readOnly && this.#remote.present ? new Uploads(this.#remote, settings.uploads, settings.minUpload) : undefined;
     const bundled = this.#remote.present && !settings.bundle && !settings.disableGet;
-    this.#bundle = bundled ? new Bundle(settings.memory, (fetched) => this.#cache.spill(fetched)) : Bundle.none();
+    this.#bundle = bundled ? new Bundle(settings.memory) : Bundle.none();
     this.#cache = new GoCache({
-      store: this.#store, remote: this.#remote, bundle: this.#bundle, uploads: this.#uploads, figures: this.#figures, prefix, writes, reads: !settings.disableGet,
+      store: this.#store, placer: this.#placer, remote: this.#remote, bundle: this.#bundle, uploads: this.#uploads, figures: this.#figures, prefix, writes, reads: !settings.disableGet,
       log: (level, message) => this.#log.say(level, message),
     });
     if (bundled) void this.#prefetch();
@@ -91,9 +94,15 @@ class Helper {
   }
 
   async #prefetch(): Promise<void> {
+    const began = performance.now();
     const have = readRecent(this.#store.root);
-    const problem = await this.#bundle.run(this.#remote, this.#label, have);
+    void this.#bundle.list.then(() => this.#trace.span("bundle's list", began, {}));
+    const streaming = this.#bundle.run(this.#remote, this.#label, have, this.#cache);
+    // All of it will come.
+    if (have.length === 0) this.#placer.start();
+    const problem = await streaming;
     const { records, bytes } = this.#bundle.received;
+    this.#trace.span("bundle", began, { label: this.#label, records, bytes, problem });
     this.#log.say("debug", problem ?? `the bundle ${this.#label} has brought ${records} outputs, ${bytes} bytes`);
   }
 
@@ -143,12 +152,14 @@ class Helper {
   async #end(): Promise<void> {
     const { drain, maxAge, maxSize, stats } = this.#settings;
     this.#bundle.stop();
-    const manifest = this.#uploads && this.#cache.used.size > 0 ? this.#remote.manifest(this.#label, [...this.#cache.used], AbortSignal.timeout(Math.max(drain, 1))) : undefined;
+    this.#placer.stop();
+    const { used } = this.#cache;
+    const manifest = this.#uploads && used.size > 0 && !this.#bundle.listed(used) ? this.#remote.manifest(this.#label, [...used], AbortSignal.timeout(Math.max(drain, 1))) : undefined;
     await Promise.all([manifest?.catch(() => false), this.#uploads?.drain(drain)]);
     const undelivered = this.#uploads?.figures.undelivered ?? 0;
     if (undelivered > 0) this.#log.say("warn", `${undelivered} outputs could not be uploaded within the drain time; they are built again elsewhere`);
     try {
-      writeRecent(this.#store.root, this.#cache.used);
+      writeRecent(this.#store.root, used);
       const trimmed = trim(this.#store.root, { maxAge, maxSize });
       if (trimmed && trimmed.removed > 0) this.#log.say("debug", `${trimmed.removed} files of the disk store were not used for long: ${trimmed.bytes} bytes`);
     } catch (error) {

@@ -1,7 +1,7 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync, writeSync, type Stats } from "node:fs";
 import path from "node:path";
-import { Lines } from "./lines.ts";
+import { Lines, type Line } from "./lines.ts";
 
 /** An action's output on this machine. */
 export interface Stored {
@@ -25,14 +25,13 @@ export class DiskStore {
   readonly root: string;
   readonly #booted: number;
   readonly #lines: Lines;
-  readonly #made = new Set<string>();
   #serial = 0;
 
   /** @param booted when the machine came up, ms: what was written before is hashed again at its first use, for a power cut may have eaten bytes */
   constructor(root: string, booted: number) {
     this.root = path.resolve(root);
     this.#booted = booted;
-    for (const folder of ["o", "tmp"]) mkdirSync(path.join(this.root, folder), { recursive: true });
+    for (const folder of ["tmp", ...Array.from("0123456789abcdef", (digit) => `o/${digit}`)]) mkdirSync(path.join(this.root, folder), { recursive: true });
     this.#lines = new Lines(this.root);
   }
 
@@ -67,36 +66,37 @@ export class DiskStore {
 
   /** Stores an output that is known to be what it is said to be. @throws what the file system says */
   add(action: string, output: string, bytes: Buffer, time: number): Stored {
-    const file = this.#path(output);
-    // Another action may have the same output.
-    if (statSync(file, { throwIfNoEntry: false })?.size !== bytes.length) {
-      const temporary = path.join(this.root, "tmp", `${process.pid}-${this.#serial++}`);
-      writeFileSync(temporary, bytes);
-      this.#place(temporary, output);
-    }
-    return this.#name(action, { output, size: bytes.length, time, path: file });
+    placeOutput(this.root, output, bytes, `${process.pid}-${this.#serial++}`);
+    return this.name(action, { output, size: bytes.length, time });
+  }
+
+  /** Says that an action has an output which is in its place. @throws what the file system says */
+  name(action: string, line: Line): Stored {
+    this.#lines.add(action, line);
+    return { ...line, path: this.#path(line.output) };
   }
 
   #adopt(temporary: string, action: string, output: string, size: number): Stored {
-    this.#place(temporary, output);
-    return this.#name(action, { output, size, time: Date.now(), path: this.#path(output) });
-  }
-
-  #place(temporary: string, output: string): void {
-    const folder = path.dirname(this.#path(output));
-    if (!this.#made.has(folder)) mkdirSync(folder, { recursive: true });
-    this.#made.add(folder);
     renameSync(temporary, this.#path(output));
-  }
-
-  #name(action: string, stored: Stored): Stored {
-    this.#lines.add(action, stored);
-    return stored;
+    return this.name(action, { output, size, time: Date.now() });
   }
 
   #path(output: string): string {
-    return `${this.root}/o/${output.slice(0, 1)}/${output}`;
+    return outputPath(this.root, output);
   }
+}
+
+/** Puts an output in its place, unless it is there: another action may have the same. @param temporary a name nobody else uses @throws what the file system says */
+export function placeOutput(root: string, output: string, bytes: Buffer, temporary: string): void {
+  const place = outputPath(root, output);
+  if (statSync(place, { throwIfNoEntry: false })?.size === bytes.length) return;
+  const file = path.join(root, "tmp", temporary);
+  writeFileSync(file, bytes);
+  renameSync(file, place);
+}
+
+function outputPath(root: string, output: string): string {
+  return `${root}/o/${output.slice(0, 1)}/${output}`;
 }
 
 /** Writes an output to a temporary file while it is hashed. */
