@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { COLUMNS, digestOf, formatManifest, headSize, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
 import { restoreArchive, saveArchive } from "../archive.ts";
-import { encodeColumns } from "./columns.ts";
+import { encodeChunks, encodeMembers } from "./columns.ts";
 import { deflate } from "./frames.ts";
 import { DIRECTORY, FILE, HARDLINK, SYMLINK, type Member } from "./members.ts";
 
@@ -37,7 +37,7 @@ interface Archive {
 
 function archive(members: readonly Member[], change: (manifest: Manifest, columns: Record<ColumnName, Buffer>) => Manifest = (manifest) => manifest, frame = deflate(content), name = "./tree"): Archive {
   const chunks = members.filter(({ size }) => size > 0).map(({ size }) => ({ id: Buffer.alloc(32), length: size }));
-  const raw = { ...encodeColumns({ members, chunks, places: chunks.map(() => ({ frame: 0, start: 0 })) }) };
+  const raw = { ...encodeMembers(members), ...encodeChunks(chunks, chunks.map(() => ({ frame: 0, start: 0 }))) };
   const blobs = Object.fromEntries(COLUMNS.map((column) => [column, deflate(raw[column])])) as Record<ColumnName, Buffer>;
   const piece = (bytes: Buffer, size: number): Piece => ({ digest: digestOf(bytes), size: bytes.length, raw: size });
   const columns = Object.fromEntries(COLUMNS.map((column) => [column, piece(blobs[column], raw[column].length)])) as Record<ColumnName, Piece>;
@@ -146,6 +146,21 @@ describe("a server that is not well", () => {
     expect(status).toBe("unavailable");
     expect(seconds).toBeLessThan(5.5);
     untouched();
+  });
+
+  it("is asked for the rest alone when a connection broke", async () => {
+    const asked: number[] = [];
+    const url = await serve((request, response) => {
+      if (request.url!.endsWith("find")) return void lookup(response);
+      const [, start, end] = /bytes=(\d+)-(\d+)/.exec(request.headers.range!)!.map(Number);
+      response.writeHead(206, { "content-length": end! + 1 - start! });
+      if (asked.push(start!) > 1) return void response.end(good.body.subarray(start));
+      response.write(good.body.subarray(0, good.head + 5));
+      setTimeout(() => response.destroy(), 50);
+    });
+    expect(await restore(url)).toMatchObject({ status: "hit", bytes: good.body.length });
+    expect(asked).toEqual([0, good.head + 5]);
+    expect(readFileSync(join(dir, "ws/tree/a"))).toEqual(content);
   });
 
   it.each<[string, () => Promise<string>]>([

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { blobsPath, bodyPath, commitPath, FIND, havePath, parseHave, recordHead, RESERVE, uploadPath, type FindRequest, type Found, type FrameChunk, type KnownChunk } from "../../../server/protocols/archive/wire.ts";
 import { exchange, type Answer, type ExchangeOptions } from "../exchange.ts";
 import { ExchangeError, type Patience } from "../patience.ts";
+import { release } from "./frames.ts";
 
 /** A Stowhouse server or the daemon. */
 export interface Connection {
@@ -83,7 +84,7 @@ export class Remote {
 
   /**
    * Bytes [start, end) of an archive's body as they arrive. When the connection breaks, it goes on where it was.
-   * @param take gets where the bytes are in the body; the connection waits until what it returns has settled
+   * @param take gets where the bytes are in the body, and may use them until what it returns has settled; so long the connection waits
    */
   async read(entry: number, start: number, end: number, take: (at: number, bytes: Buffer) => Promise<unknown> | undefined): Promise<void> {
     let at = start;
@@ -98,6 +99,8 @@ export class Remote {
         at += bytes.length;
         const wait = take(at - bytes.length, bytes);
         if (wait) await wait;
+        // All of its memory: nobody else has a part of it.
+        if (bytes.length === bytes.buffer.byteLength) release(bytes as Buffer<ArrayBuffer>);
       }
       if (at < end) throw new RemoteError(502, "the answer is shorter than it should be");
     });
