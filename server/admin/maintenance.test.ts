@@ -37,6 +37,16 @@ describe("gc", () => {
     expect((await server.audited("admin.gc"))[0]).toMatchObject({ result: "ok" });
   });
 
+  test("is told beforehand, with sizes and why, and nothing goes for it", async () => {
+    const entry = await server.put("stale", { body: "12345" });
+    server.core.caches.set({ ...server.core.caches.require("default"), retention: -1000, untrustedIdle: -1000 });
+    for (let twice = 0; twice < 2; twice++) {
+      const { status, body } = await server.call("GET", "/gc");
+      expect(status).toBe(200);
+      expect(body).toMatchObject({ entries: 1, bytes: 5, cut: false, sums: [{ cache: "default", reason: "idle", entries: 1, bytes: 5 }], first: [{ key: "stale", scope: entry.scope, size: 5, reason: "idle" }] });
+    }
+  });
+
   test("asked for twice at once runs once", async () => {
     await server.put("stale");
     server.core.caches.set({ ...server.core.caches.require("default"), retention: -1000 });
