@@ -27,7 +27,7 @@ const SETTINGS: Record<string, [draft: () => Draft, path?: string, value?: unkno
   "server.key": [() => server({ key: "secret" })],
   "server.auto-start": [() => server({ "auto-start": true })],
   "server.default-retention": [() => cache({}, { "default-retention": 9 }), "caches.main.retention", "9d"],
-  "server.default-port": [() => cache({}, { "default-port": 8080 }), "caches.main.anonymousRead", true],
+  "server.default-port": [() => cache({}, { "default-port": 8088 }), "protocols.nix.caches.main.listen", "0.0.0.0:8088"],
   "server.default-storage": [() => server({ "default-storage": "local" })],
   "server.default-storage-strategy": [() => cache({ storages: [local("a", "/a")] }, { "default-storage-strategy": "least-used" }), "caches.main.placement", "least-used"],
   caches: [() => cache({}), "caches.main.quota", "1PiB"],
@@ -45,6 +45,11 @@ test.each(Object.entries(SETTINGS))("cache-server's %s", (setting, [make, path, 
   else expect(at(draft, path)).toEqual(value);
 });
 
+test("a workspace of Cachix Deploy is written down as what is to be done, with its agents", () => {
+  const { byHand } = migrate({ workspaces: [{ name: "W_1", cache: "Main" }], agents: [{ name: "a", workspace: "W_1" }, { name: "b", workspace: "other" }, { name: "c", workspace: "W_1" }] });
+  expect(byHand.find(({ setting }) => setting === "workspace W_1")!.text).toContain("protocols.nix.deploy.workspaces.w-1: { cache: main, agents: [a, c] }");
+});
+
 describe("a cache", () => {
   test.each([
     [{}, { retention: "4d", anonymousRead: true }],
@@ -57,6 +62,12 @@ describe("a cache", () => {
     expect(Object.keys(at(draft, "caches") as object)).toEqual(["main-cache"]);
     expect(draft.byHand.map(({ setting }) => setting)).toContain("cache Main_Cache");
     expect(dropped(draft)).toEqual(["caches[1]", "caches[2]", "caches[3]"]);
+  });
+
+  test("has a port of its own, and looks into the others", () => {
+    const draft = server({ hostname: "0.0.0.0" }, { name: "a", port: 8081 }, { name: "b" }, { name: "c", port: 8081 }, { name: "d", port: 0 });
+    expect(at(draft, "protocols.nix.caches")).toEqual({ a: { listen: "0.0.0.0:8081", sources: ["*"] }, b: { listen: "0.0.0.0:8080", sources: ["*"] }, c: { sources: ["*"] }, d: { sources: ["*"] } });
+    expect(dropped(draft)).toEqual(["caches[2].port", "caches[3].port"]);
   });
 
   test("loses what it can't have, field by field", () => {

@@ -2,8 +2,9 @@ import path from "node:path";
 import { caches } from "./cache-server-caches.ts";
 import { dropped, elsewhere, translate, type Draft, type Take } from "./draft.ts";
 import type { Theirs } from "./theirs.ts";
-import { address, text } from "./values.ts";
+import { address, nameLike, text } from "./values.ts";
 
+const DEPLOY = "Cachix Deploy needs a domain, which this file doesn't name";
 const PEERS = "there is no DHT: servers that are to be asked are named as upstreams";
 
 /** Every setting of cache-server's file, and what becomes of it; those of its lists are in files of their own. */
@@ -32,8 +33,10 @@ export const CACHE_SERVER: Readonly<Record<string, Take>> = {
   "server.default-storage": dropped("server.default-storage", "a cache without storages has the one called default"),
   "server.default-storage-strategy": elsewhere,
   caches: (value, draft, theirs) => caches(value, draft, theirs),
-  workspaces: (value, draft) => deploy("workspaces", value, draft),
-  agents: (value, draft) => deploy("agents", value, draft),
+  workspaces: (value, draft, theirs) => workspaces(value, theirs.get("agents"), draft),
+  agents: (value, draft) => {
+    if (Array.isArray(value) && value.length > 0) draft.drop("agents", DEPLOY);
+  },
 };
 
 /** Where its file says nothing, its own defaults count. */
@@ -48,6 +51,16 @@ function listen(_value: unknown, draft: Draft, theirs: Theirs): void {
   draft.set(["listen"], address(host, theirs.get("server.server-port") ?? 5000), "server.hostname, server.server-port");
 }
 
-function deploy(setting: string, value: unknown, draft: Draft): void {
-  if (Array.isArray(value) && value.length > 0) draft.drop(setting, "Cachix Deploy is not spoken");
+/** A workspace without a domain would keep the server from starting. */
+function workspaces(value: unknown, agents: unknown, draft: Draft): void {
+  if (!Array.isArray(value) || value.length === 0) return;
+  draft.drop("workspaces", DEPLOY);
+  for (const item of value as Record<string, unknown>[]) {
+    const name = text(item?.["name"]);
+    const own = Array.isArray(agents) ? (agents as Record<string, unknown>[]).filter((agent) => agent?.["workspace"] === name).map((agent) => text(agent["name"])) : [];
+    draft.todo(
+      `workspace ${name}`,
+      `set protocols.nix.domain and protocols.nix.deploy.workspaces.${nameLike(name)}: { cache: ${nameLike(text(item["cache"]))}, agents: [${own.join(", ")}] }, and make keys with --deploy-agent and --deploy-activate`,
+    );
+  }
 }
