@@ -13,8 +13,8 @@ const HEAD_PIECE = 128 * 1024;
 const HEAD_PIECES = 4;
 /** Bodies up to this size are one request, bytes. */
 const SMALL = 256 * 1024;
-/** Frames that have arrived and are still worked on; then the connections wait. With more of them V8 collects all memory again and again. */
-const MOST_FRAMES = 8;
+/** Frames that have arrived and are still worked on; then the connections wait. Fewer would leave threads idle where cores are short. */
+const MOST_FRAMES = 16;
 
 /** Frames are handed over in memory of their own; their bytes are what their digest says. */
 export type Take = (frame: number, bytes: Buffer<ArrayBuffer>) => Promise<void>;
