@@ -106,9 +106,3 @@ export function* isRevoked(args: { run: string | null; session: string }): Steps
 export function* pruneRevocations(args: { now: number }): Steps<void> {
   yield step("DELETE FROM revocations WHERE until < ?1", args.now);
 }
-
-/** The stored secret of this name; `candidate` becomes it when there is none. All replicas get the same. */
-export function* secret(args: { name: string; candidate: string; now: number }): Steps<string> {
-  yield step("INSERT INTO secrets (name, value, created) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING", args.name, args.candidate, args.now);
-  return (yield* first("SELECT value FROM secrets WHERE name = ?1", args.name))!["value"] as string;
-}
