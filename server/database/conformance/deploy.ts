@@ -26,8 +26,14 @@ export function deploy(get: () => Subject): void {
       expect(await join(newCache(), "s1")).not.toBe(id);
       await db().write("leaveAgent", { agent: id, session: "s1", now: 5 });
       expect(await work(id, 0)).toEqual([{ agent: id, session: "s2", ready: false }]);
+      const connected = async (since: number) => (await db().read("listAgents", { workspace, since }))[0]!.connected;
+      expect([await connected(1), await connected(2)]).toEqual([true, false]);
+      await db().write("seeAgents", { sessions: [{ agent: id, session: "s1" }], now: 2 });
+      expect(await connected(2)).toBe(false);
+      await db().write("seeAgents", { sessions: [{ agent: id, session: "s2" }], now: 2 });
+      expect(await connected(2)).toBe(true);
       await db().write("leaveAgent", { agent: id, session: "s2", now: 6 });
-      expect(await db().read("listAgents", { workspace })).toEqual([{ workspace, name: "web", system: "x86_64-linux", version: "1", connected: false, seen: 6, deployment: null }]);
+      expect(await db().read("listAgents", { workspace, since: 0 })).toEqual([{ workspace, name: "web", system: "x86_64-linux", version: "1", connected: false, seen: 6, deployment: null }]);
       expect(await db().read("countAgents", { workspace })).toBe(1);
       expect(await db().read("findAgent", { workspace, name: "web" })).toEqual({ id });
       expect(await db().read("findAgent", { workspace, name: "db" })).toBeUndefined();
@@ -49,7 +55,7 @@ export function deploy(get: () => Subject): void {
       expect(await end(id, agent, false)).toBe(false);
       expect(await begin(id, agent)).toBe(false);
       expect(await db().read("getDeployment", { id })).toEqual({ ...row, closure: 77, status: "Succeeded", started: 200, finished: 300 });
-      expect((await db().read("listAgents", { workspace }))[0]!.deployment).toEqual({ id, number: 1, path: PATH, status: "Succeeded" });
+      expect((await db().read("listAgents", { workspace, since: 0 }))[0]!.deployment).toEqual({ id, number: 1, path: PATH, status: "Succeeded" });
     });
 
     test("an agent that was away gets the newest, and older ones are cancelled", async () => {

@@ -45,6 +45,12 @@ export function* leaveAgent(args: { agent: string; session: string; now: number 
   yield step("UPDATE deploy_agents SET session = NULL, seen = ?3 WHERE id = ?1 AND session = ?2", args.agent, args.session, args.now);
 }
 
+/** These connections are still there. */
+export function* seeAgents(args: { sessions: { agent: string; session: string }[]; now: number }): Steps<void> {
+  const sessions = args.sessions.toSorted((a, b) => (a.agent < b.agent ? -1 : 1));
+  if (sessions.length > 0) yield sessions.map(({ agent, session }) => step("UPDATE deploy_agents SET seen = ?3 WHERE id = ?1 AND session = ?2", agent, session, args.now));
+}
+
 /** An agent that is known or may become so. Undefined: there is none of this name. */
 export function* findAgent(args: { workspace: string; name: string }): Steps<{ id: string } | undefined> {
   return (yield* first("SELECT id FROM deploy_agents WHERE workspace = ?1 AND name = ?2", args.workspace, args.name)) as { id: string } | undefined;
@@ -210,15 +216,15 @@ export interface AgentState {
   readonly deployment: { readonly id: string; readonly number: number; readonly path: string; readonly status: DeploymentStatus } | null;
 }
 
-/** In the order of their names, at most 1000. */
-export function* listAgents(args: { workspace: string }): Steps<AgentState[]> {
+/** In the order of their names, at most 1000. @param args.since an agent not seen since then is not connected: its server may have died */
+export function* listAgents(args: { workspace: string; since: number }): Steps<AgentState[]> {
   const rows = yield* all(
     "SELECT a.workspace, a.name, a.system, a.version, a.session, a.seen, d.id, d.number, d.path, d.status FROM deploy_agents a " +
       "LEFT JOIN deployments d ON d.agent = a.id AND d.number = a.deployments WHERE a.workspace = ?1 ORDER BY a.name LIMIT 1000",
     args.workspace,
   );
   return rows.map(({ id, number, path, status, session, ...agent }) => ({
-    ...(agent as unknown as AgentState), connected: session !== null,
+    ...(agent as unknown as AgentState), connected: session !== null && (agent["seen"] as number) >= args.since,
     deployment: id === null ? null : ({ id, number, path, status } as unknown as AgentState["deployment"]),
   }));
 }

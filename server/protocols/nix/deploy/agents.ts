@@ -25,6 +25,8 @@ interface Connection extends Agent {
 
 /** How often the database is asked whether there is something for the agents that are connected here, ms. */
 const POLL_MS = 1_000;
+/** How often is written down that they are connected, ms. */
+const SEE_MS = 20_000;
 /** What was sent and not begun for so long is sent again, ms. */
 const RESEND_MS = 60_000;
 /** Agents that a workspace may have which don't stand in the configuration. */
@@ -42,7 +44,7 @@ export class Agents {
   readonly #problem: (what: string, error: unknown) => void;
   /** By session. */
   readonly #connected = new Map<string, Connection>();
-  readonly #timer: NodeJS.Timeout;
+  #timers: NodeJS.Timeout[] = [];
   #looking = false;
   #again = false;
   #closed = false;
@@ -53,7 +55,10 @@ export class Agents {
     this.#signing = parts.signing;
     this.#sockets = parts.sockets;
     this.#problem = parts.problem;
-    this.#timer = setInterval(() => void this.look(), POLL_MS).unref();
+  }
+
+  start(): void {
+    this.#timers = [setInterval(() => void this.look(), POLL_MS).unref(), setInterval(() => void this.#see(), SEE_MS).unref()];
   }
 
   /** The name that a process says is its agent's. @throws badRequest, forbiddenDeploy */
@@ -134,6 +139,12 @@ export class Agents {
     }
   }
 
+  async #see(): Promise<void> {
+    const sessions = [...this.#connected.values()].map(({ id: agent, session }) => ({ agent, session }));
+    if (sessions.length === 0) return;
+    await this.#core.database.write("seeAgents", { sessions, now: Date.now() }).catch((error: unknown) => this.#problem("which agents are connected could not be written down", error));
+  }
+
   async #dispatch({ id: agent, session, socket }: Connection, resend: number): Promise<void> {
     const next = await this.#core.database.write("dispatchDeployment", { agent, session, resend, now: Date.now() });
     if (!next) return;
@@ -144,7 +155,7 @@ export class Agents {
 
   close(): void {
     this.#closed = true;
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
   }
 }
 

@@ -25,7 +25,7 @@ export class Progress {
   readonly #problem: (what: string, error: unknown) => void;
   /** Agents with processes on this server. */
   readonly #heard = new Map<WebSocket, string>();
-  readonly #timers: NodeJS.Timeout[];
+  #timers: NodeJS.Timeout[] = [];
 
   constructor(parts: { core: Core; sockets: WebSockets; agents: Agents; logs: Logs; lost: number; keep: number; problem: (what: string, error: unknown) => void }) {
     this.#core = parts.core;
@@ -35,6 +35,9 @@ export class Progress {
     this.#lost = parts.lost;
     this.#keep = parts.keep;
     this.#problem = parts.problem;
+  }
+
+  start(): void {
     this.#timers = [setInterval(() => void this.hear(), HEAR_MS).unref(), setInterval(() => void this.#prune(), PRUNE_MS).unref()];
   }
 

@@ -37,7 +37,11 @@ export function registerDeploy(app: FastifyInstance, context: ProtocolContext<Ni
   const agents = new Agents({ core, options, signing, sockets, problem });
   const progress = new Progress({ core, sockets, agents, logs, lost: options.deploy.lost, keep: options.deploy.keep, problem });
   // A server without workspaces leaves requests for WebSockets to be refused as any other.
-  if (workspaces.names.length > 0) sockets.listen(app);
+  if (workspaces.names.length > 0) {
+    sockets.listen(app);
+    agents.start();
+    progress.start();
+  }
   app.addHook("preClose", async () => {
     agents.close();
     progress.close();

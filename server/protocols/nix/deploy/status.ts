@@ -6,6 +6,9 @@ import { serverRefusals } from "../../../http/server.ts";
 import type { ProtocolContext } from "../../protocol.ts";
 import type { Workspaces } from "./workspaces.ts";
 
+/** Agents that are connected are seen more often, ms. */
+const FRESH_MS = 60_000;
+
 const Text = Type.Unsafe<string | null>({ type: "string", nullable: true });
 
 const Status = Type.Object({
@@ -44,7 +47,7 @@ export function registerDeployStatus(app: FastifyInstance, { auth, core, log }: 
       if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
       const list = workspaces.names.map(async (name) => ({
         name,
-        agents: (await core.database.read("listAgents", { workspace: name })).map((agent) => ({ ...agent, seen: agent.seen === null ? null : new Date(agent.seen).toISOString() })),
+        agents: (await core.database.read("listAgents", { workspace: name, since: Date.now() - FRESH_MS })).map((agent) => ({ ...agent, seen: agent.seen === null ? null : new Date(agent.seen).toISOString() })),
       }));
       return { workspaces: await Promise.all(list) };
     },
