@@ -13,6 +13,7 @@ import { RequestAudit } from "./http/audit.ts";
 import { Auth } from "./http/auth.ts";
 import { Front } from "./http/front.ts";
 import { registerRateLimit } from "./http/limits.ts";
+import { Listeners } from "./http/listeners.ts";
 import { Log } from "./http/log.ts";
 import { Receiver } from "./http/receive.ts";
 import { Sender } from "./http/send.ts";
@@ -43,6 +44,8 @@ export interface Dependencies {
 /** A server that does not listen yet: `app.inject` works, `app.listen` starts it, `close` ends it gracefully. */
 export interface Stowhouse {
   readonly app: FastifyInstance;
+  /** Ports beside the one of `app.listen`. */
+  readonly listeners: Listeners;
   readonly core: Core;
   readonly identity: Identity;
   readonly metrics: Metrics;
@@ -98,17 +101,18 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
   const front = new Front({ catalog: core.catalog, accounting, epoch: () => auth.epoch, used: (header) => identity.authenticator.used(header), unlimited: () => limit.perMinute === 0, enabled: config.memory.front });
   const receive = new Receiver({ stall: config.limits.bodyStall, bodies: config.limits.concurrentBodies, small: config.inlineLimit });
   const readiness: Readiness = { draining: false };
+  const listeners = new Listeners();
   const { cert, key, clientCa, requireClientCert } = config.tls;
   const app = createHttpServer(
     {
       headerSize: config.limits.headerSize, headersTimeout: config.limits.headersTimeout, jsonBody: config.limits.jsonBody, trustedProxies: config.trustedProxies,
       tls: cert && key ? { cert, key, clientCa, requireClientCert } : undefined,
     },
-    { auth, accounting, front, receive, log, readiness },
+    { auth, accounting, front, receive, listeners, log, readiness },
   );
   await registerRateLimit(app, limit);
   const context = {
-    core, auth, signer, log,
+    core, auth, signer, listeners, log,
     receive,
     registry: metrics.registry,
     data: config.data,
@@ -130,8 +134,10 @@ export async function buildApp(config: Config, dependencies: Dependencies = {}):
     await core.close();
     await log.drain();
   });
+  // The last one is the first to run.
+  app.addHook("onClose", () => listeners.ended());
   const reconfiguration = new Reconfiguration(config, { core, identity, signer, ownUrlKey, managed, accounting, limit, metrics, log });
-  return { app, core, identity, metrics, log, readiness, reconfiguration, close: () => app.close() };
+  return { app, listeners, core, identity, metrics, log, readiness, reconfiguration, close: () => app.close() };
 }
 
 /** Mounts a protocol with its own status table and labels; bodies arrive as streams. */

@@ -273,7 +273,7 @@ test("no token opens administration's doors but an admin key's", async () => {
 });
 
 test("without any token no route answers but those that are open to all", async () => {
-  const open = ["/livez", "/readyz", "/metrics", "/v1/health", "/nip/v1/health", "/v1/admin/openapi.json"];
+  const open = ["/healthz", "/livez", "/readyz", "/metrics", "/v1/health", "/nip/v1/health", "/v1/admin/openapi.json"];
   // What go-cacher uploads is taken and dropped: any other answer would end `go build` (protocols/go/README.md).
   const dropped = "/go/:action/:output";
   const answers: Record<string, number> = {};

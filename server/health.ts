@@ -10,10 +10,12 @@ export interface Readiness {
   draining: boolean;
 }
 
-/** `/livez`: the process works. `/readyz`: it wants requests and its database answers. `/metrics`: for Prometheus. */
+/** `/livez`, `/healthz` (ncps's name): the process works. `/readyz`: it wants requests and its database answers. `/metrics`: for Prometheus. */
 export function registerHealth(app: FastifyInstance, parts: { core: Core; metrics: Metrics; auth: Auth; readiness: Readiness; metricsAccess: "open" | "admin" | "elsewhere" }): void {
   const { core, metrics, auth, readiness, metricsAccess } = parts;
-  app.get("/livez", { config: { op: "livez", auth: "none" }, schema: { summary: "The process is alive" } }, async (_, reply) => reply.type(JSON_TYPE).send({ status: "ok" }));
+  for (const path of ["/livez", "/healthz"]) {
+    app.get(path, { config: { op: "livez", auth: "none" }, schema: { summary: "The process is alive" } }, async (_, reply) => reply.type(JSON_TYPE).send({ status: "ok" }));
+  }
 
   app.get("/readyz", { config: { op: "readyz", auth: "none" }, schema: { summary: "The server wants requests" } }, async (_, reply) => {
     const database = await core.database.ping().then(() => "ok", () => "unavailable");

@@ -31,6 +31,7 @@ export async function serve(config: Config, print: (text: string) => void, how: 
     // Before anyone can ask: whoever sees the server ready finds the file.
     keys = await firstKeys(server, config);
     await app.listen({ host: config.listen.host, port: config.listen.port });
+    await server.listeners.open();
   } catch (error) {
     await server.close();
     throw error;
@@ -70,14 +71,20 @@ export async function shutDown(server: Stowhouse, config: Config): Promise<void>
   await wait(config.shutdown.delay);
   // From here on every answer asks its client to close; a connection that is closed between two requests fails the second.
   if (config.shutdown.delay < LINGER_MS && (await connections(server)) > 0) await wait(LINGER_MS);
-  const limit = setTimeout(() => server.app.server.closeAllConnections(), config.shutdown.drain).unref();
+  const cut = () => {
+    server.app.server.closeAllConnections();
+    server.listeners.cut();
+  };
+  const limit = setTimeout(cut, config.shutdown.drain).unref();
   server.app.server.closeIdleConnections();
+  server.listeners.closeIdle();
   await server.close();
   clearTimeout(limit);
 }
 
-function connections(server: Stowhouse): Promise<number> {
-  return new Promise((resolve) => server.app.server.getConnections((error, count) => resolve(error ? 0 : count)));
+async function connections({ app, listeners }: Stowhouse): Promise<number> {
+  const own = await new Promise<number>((resolve) => app.server.getConnections((error, count) => resolve(error ? 0 : count)));
+  return own + (await listeners.connections());
 }
 
 async function listenForMetrics(server: Stowhouse, address: { host: string; port: number }): Promise<() => void> {

@@ -7,6 +7,7 @@ import type { Auth } from "./auth.ts";
 import { cachePrefix, RequestContext, stripCachePrefix, type RouteConfig } from "./context.ts";
 import { refuse, toStowError } from "./errors.ts";
 import type { Front } from "./front.ts";
+import type { Listeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import { expectContinue, type Receiver } from "./receive.ts";
 import { errors } from "../core/errors.ts";
@@ -25,6 +26,8 @@ export interface ServerParts {
   readonly accounting: Accounting;
   readonly front: Front;
   readonly receive: Receiver;
+  /** Ports beside the main one. */
+  readonly listeners: Listeners;
   readonly log: Log;
   /** Whether clients are asked to look for another server. */
   readonly readiness: { readonly draining: boolean };
@@ -41,15 +44,18 @@ export const serverRefusals = jsonRefusals((error) => ({ error: { code: error.co
 
 /** The Fastify instance all routes hang on: contexts, credentials, accounting and errors are in place. */
 export function createHttpServer(options: ServerOptions, parts: ServerParts): FastifyInstance {
-  const { auth, accounting, front, receive, log, readiness } = parts;
+  const { auth, accounting, front, receive, listeners, log, readiness } = parts;
   let closing = false;
   const app = Fastify({
-    serverFactory: (handler) =>
-      makeServer(options, log, (request, response) => {
+    serverFactory: (handler) => {
+      const listener: RequestListener = (request, response) => {
         // Clients of kept connections have to look for another server.
         if (closing || readiness.draining) response.shouldKeepAlive = false;
         if (!front.answer(request, response)) handler(request, response);
-      }),
+      };
+      listeners.connect((around) => makeServer(options, log, around(listener)));
+      return makeServer(options, log, listener);
+    },
     rewriteUrl: (request) => stripCachePrefix(request as IncomingMessage),
     trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
     bodyLimit: options.jsonBody,
@@ -72,6 +78,7 @@ export function createHttpServer(options: ServerOptions, parts: ServerParts): Fa
 
   app.addHook("preClose", (done) => {
     closing = true;
+    listeners.stop();
     if (!app.server.listening) return done();
     // A connection whose last request began before would be kept for as long as its client likes.
     const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS).unref();

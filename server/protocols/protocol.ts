@@ -4,6 +4,7 @@ import type { TSchema } from "typebox";
 import type { Core } from "../core/core.ts";
 import type { Keyspace } from "../core/entry.ts";
 import type { Auth } from "../http/auth.ts";
+import type { Listeners } from "../http/listeners.ts";
 import type { Log } from "../http/log.ts";
 import type { Receiver } from "../http/receive.ts";
 import type { RefusalTable } from "../http/refusals.ts";
@@ -23,6 +24,8 @@ export interface ProtocolContext<Options = unknown> {
   readonly send: Sender;
   readonly signer: Signer;
   readonly urls: Urls;
+  /** Ports of their own for what lies below a path. */
+  readonly listeners: Pick<Listeners, "add">;
   readonly log: Log;
   /** Where a protocol registers metrics that only it has. */
   readonly registry: Registry;

@@ -1,13 +1,15 @@
 import { Misfit, type Draft } from "./draft.ts";
 import { storagesOf, type Storages } from "./cache-server-storages.ts";
 import type { Theirs } from "./theirs.ts";
-import { FOR_EVER, nameLike, text, UNLIMITED, whole } from "./values.ts";
+import { address, FOR_EVER, nameLike, text, UNLIMITED, whole } from "./values.ts";
 
 /** Fields of a cache, and where they are read. */
 const KNOWN = ["name", "retention", "port", "access", "storage-strategy", "storages"];
 const STRATEGIES = ["in-order", "round-robin", "split", "least-used"];
 /** Days that cache-server keeps a path when nothing says for how long. */
 const RETENTION = 4;
+/** Its port, likewise. */
+const PORT = 8080;
 const LONGEST = Number.parseInt(FOR_EVER, 10);
 
 /** Its caches, each with a section of ours. */
@@ -30,14 +32,22 @@ function one(cache: Record<string, unknown>, at: string, storages: Storages, dra
   draft.set([...ours, "quota"], UNLIMITED, "it had none; eviction.minFree keeps some of the disk free");
   attempt(`${at}.retention`, draft, () => retention(cache["retention"] ?? theirs.get("server.default-retention") ?? RETENTION, ours, draft));
   attempt(`${at}.access`, draft, () => access(cache["access"] ?? "public", ours, draft));
-  attempt(`${at}.port`, draft, () => {
-    if (cache["port"] !== undefined) draft.drop(`${at}.port`, `it is at /nix/${name} of the server's own port`);
-  });
+  attempt(`${at}.port`, draft, () => port(cache["port"] ?? theirs.get("server.default-port") ?? PORT, name, draft, theirs));
+  draft.set(["protocols", "nix", "caches", name, "sources"], ["*"], "what it has not is looked for in the other public caches");
   if (Array.isArray(cache["storages"])) {
     attempt(`${at}.storage-strategy`, draft, () => placement(cache, ours, draft, theirs, storagesOf(cache["storages"] as unknown[], name, at, storages, draft)));
   }
   draft.todo(`signing key of ${given}`, `for clients to go on with the public key they know, put the content of key.priv, which lies in its first storage, into protocols.nix.caches.${name}.signingKeys`);
   for (const field of Object.keys(cache)) if (!KNOWN.includes(field)) draft.drop(`${at}.${field}`, "no such setting is known here");
+}
+
+/** Each cache has a port there; two that would have the same one can't. */
+function port(value: unknown, cache: string, draft: Draft, theirs: Theirs): void {
+  const listen = address(String(theirs.get("server.hostname") ?? "localhost"), value);
+  const sections = draft.value as { listen?: string; protocols?: { nix?: { caches?: Record<string, { listen?: string }> } } };
+  const taken = [sections.listen, ...Object.values(sections.protocols?.nix?.caches ?? {}).map((one) => one.listen)];
+  if (taken.includes(listen)) throw new Misfit(`${listen} is taken; the cache is at /nix/${cache} of the server's own port`);
+  draft.set(["protocols", "nix", "caches", cache, "listen"], listen, "port");
 }
 
 function retention(days: unknown, ours: string[], draft: Draft): void {

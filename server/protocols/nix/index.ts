@@ -12,11 +12,12 @@ import { registerPins } from "./pin-routes.ts";
 import { PINS } from "./pins.ts";
 import { refusals } from "./refusals.ts";
 import { registerReads } from "./routes.ts";
+import { openPorts } from "./ports.ts";
 import { openServices } from "./services.ts";
 import { ORIGINS, PULLED } from "./upstream/pulled.ts";
 import { registerUpstreamStatus } from "./upstream/status.ts";
 import { registerUploads } from "./uploads.ts";
-import { MOUNTS } from "./wire.ts";
+import { MOUNTS, UPLOAD } from "./wire.ts";
 
 /** Binary caches of Nix (README.md): at the root, under /nix and /nix/{cache}, and on hosts of their own. */
 export const nix = {
@@ -44,7 +45,13 @@ export const nix = {
       registerUploads(app, mount, context, services);
       registerDocuments(app, mount, context, services);
     }
+    // What is pushed there is pushed whole, whatever sources and upstreams have.
+    const alone = { ...services, sources: services.sources.slice(0, 1) };
+    registerReads(app, UPLOAD, context, alone);
+    registerUploads(app, UPLOAD, context, alone);
+    registerDocuments(app, UPLOAD, context, alone);
     registerCachix(app, context, services);
+    openPorts(context);
   },
 } satisfies Protocol<NixOptions>;
 

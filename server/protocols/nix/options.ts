@@ -1,5 +1,6 @@
 import Type, { type Static } from "typebox";
-import { flag, integer, list, map, oneOf, optional, section, text } from "../../config/fields.ts";
+import { flag, integer, kind, list, map, oneOf, optional, section, text } from "../../config/fields.ts";
+import { ADDRESS } from "../../config/kinds.ts";
 import { DeploySettings } from "./deploy/settings.ts";
 import { ProxySettings, Upstreams } from "./upstream/settings.ts";
 
@@ -7,6 +8,7 @@ const HOST = "Domain whose subdomains are caches: with example.com, Nix finds th
 
 const NixCache = section("What Nix's clients get of one cache.", {
   priority: integer(0, 1_000_000, { default: 30, description: "What its nix-cache-info says: clients ask caches with a lower one first (cache.nixos.org has 40)." }),
+  listen: optional(kind(ADDRESS, { description: "A port of its own, host:port, with the cache at its root and nothing else. Charts and operator open none; a host name of its own (domain) does without." })),
   keyName: optional(text({ description: "Name of the keys made for it. Default: the cache's name. Clients know a key by its name, so servers used together need different ones." })),
   keyGenerations: optional(list(integer(1, 1_000_000, { description: "Number of a key." }), {
     maxItems: 10,

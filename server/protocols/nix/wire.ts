@@ -22,6 +22,9 @@ export const PATHS = {
 /** Above the path of a cache; `""` is the root, where the credential's first cache is. */
 export const MOUNTS = ["", "/nix", "/nix/:cache(^[a-z0-9][a-z0-9-]{0,62})"] as const;
 
+/** Where ncps takes pushes. */
+export const UPLOAD = "/upload";
+
 /** Content of nix-cache-info. */
 export function formatCacheInfo(storeDir: string, priority: number): string {
   return `StoreDir: ${storeDir}\nWantMassQuery: 1\nPriority: ${priority}\n`;
