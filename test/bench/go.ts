@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { goCacher } from "../clients/tools.ts";
-import { bundledHelper, writeModule } from "../fixtures/go-command.ts";
+import { bundledHelper, GO_ENVIRONMENT, helperFigures, writeModule, type HelperFigures } from "../fixtures/go-command.ts";
 import { startServer } from "../fixtures/server.ts";
 import { KEYS, startStowhouse } from "../fixtures/stowhouse.ts";
 import { run } from "../fixtures/tools.ts";
@@ -21,8 +21,8 @@ const { values } = parseArgs({
     modules: { type: "string", default: "medium" },
     /** Round trip in ms, and Mbit/s after a slash. */
     links: { type: "string", default: "0,50,50/1000,50/200,200" },
-    /** Rounds of cold builds, each of which compiles everything twice. */
-    cold: { type: "string", default: "1" },
+    /** Links of cold builds, beside one build without a cache; each compiles everything. Empty: none. */
+    cold: { type: "string", default: "0,50" },
     /** Keeps what was prepared here, for the next run. */
     work: { type: "string" },
   },
@@ -32,13 +32,25 @@ interface Module {
   readonly path: string;
   /** Two neighbours. */
   readonly versions: readonly [string, string];
-  readonly packages: string;
+  /** Of a program. */
+  readonly package: string;
+  /** Packages that a program written for the bench imports, as patterns. */
+  readonly imports?: readonly string[];
+  /** Look-ups of a warm build, at least. */
+  readonly objects: number;
 }
 
 const MODULES: Readonly<Record<string, Module>> = {
-  small: { path: "golang.org/x/tools", versions: ["v0.48.0", "v0.49.0"], packages: "./cmd/stringer" },
-  medium: { path: "github.com/google/go-containerregistry", versions: ["v0.22.0", "v0.22.1"], packages: "./cmd/crane" },
-  large: { path: "sigs.k8s.io/controller-runtime", versions: ["v0.22.3", "v0.22.4"], packages: "./examples/builtins" },
+  small: { path: "golang.org/x/tools", versions: ["v0.48.0", "v0.49.0"], package: "./cmd/stringer", objects: 200 },
+  medium: { path: "github.com/google/go-containerregistry", versions: ["v0.22.0", "v0.22.1"], package: "./cmd/crane", objects: 700 },
+  // The whole of the Kubernetes client.
+  large: {
+    path: "sigs.k8s.io/controller-runtime", versions: ["v0.22.3", "v0.22.4"], package: "./everything", objects: 3000,
+    imports: [
+      "std", "./pkg/...", ...["client-go", "apimachinery", "component-base", "api", "apiextensions-apiserver/pkg/client", "apiextensions-apiserver/pkg/apis", "kube-openapi/pkg"].map((name) => `k8s.io/${name}/...`),
+      ...["text", "net", "sys"].map((name) => `golang.org/x/${name}/...`),
+    ],
+  },
 };
 
 interface Took {
@@ -58,8 +70,7 @@ let serial = 0;
 /** bash knows the CPU of children and their children. */
 async function timed(command: readonly string[], cwd: string, env: Record<string, string>): Promise<Took> {
   const began = performance.now();
-  const base = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]!, CGO_ENABLED: "0", GOFLAGS: "-mod=mod", GOTOOLCHAIN: "local" };
-  const child = spawn("bash", ["-c", '"$@"; code=$?; times; exit $code', "bash", ...command], { cwd, env: { ...base, ...env }, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn("bash", ["-c", '"$@"; code=$?; times; exit $code', "bash", ...command], { cwd, env: { ...GO_ENVIRONMENT, ...env }, stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   child.stdout.on("data", (chunk: Buffer) => (text += String(chunk)));
   const code = await new Promise((done) => child.once("close", done));
@@ -75,7 +86,7 @@ class Bench {
   readonly #home: string;
   readonly #source: string;
   #rounds = 0;
-  #program: string | undefined;
+  #programs: string | undefined;
 
   constructor(name: string, module: Module) {
     this.#name = name;
@@ -90,6 +101,16 @@ class Bench {
     writeModule(this.#source, (JSON.parse(stdout) as { Dir: string }).Dir);
     await run("chmod", ["-R", "u+w", this.#source]);
     await run("go", ["mod", "download"], { cwd: this.#source, timeout: 600_000 });
+    if (this.#module.imports) await this.#writeProgram(this.#module.imports);
+  }
+
+  async #writeProgram(patterns: readonly string[]): Promise<void> {
+    const importable = '{{if and .GoFiles (ne .Name "main") (not .Error)}}{{.ImportPath}}{{end}}';
+    const { stdout } = await run("go", ["list", "-e", "-f", importable, ...patterns], { cwd: this.#source, env: { ...process.env, ...GO_ENVIRONMENT }, timeout: 600_000, maxBuffer: 1 << 24 });
+    const names = stdout.trim().split("\n").filter((name) => !/(^|\/)(internal|vendor)(\/|$)/.test(name));
+    const directory = path.join(this.#source, this.#module.package);
+    mkdirSync(directory);
+    writeFileSync(path.join(directory, "main.go"), `package main\n\nimport (\n${names.map((name) => `\t_ "${name}"\n`).join("")})\n\nfunc main() {}\n`);
   }
 
   #record(what: string, one: Took): Took {
@@ -99,9 +120,9 @@ class Bench {
     return one;
   }
 
-  #build(env: Record<string, string>, output = "/dev/null"): Promise<Took> {
-    const { packages } = this.#module;
-    return timed(["go", "build", "-o", output, packages], this.#source, { GOCACHE: path.join(this.#home, "gocache"), ...env });
+  /** @param output a directory for programs; one that is there already would spare go their link */
+  #build(env: Record<string, string>, output: string): Promise<Took> {
+    return timed(["go", "build", "-o", `${output}/`, this.#module.package], this.#source, { GOCACHE: path.join(this.#home, "gocache"), ...env });
   }
 
   #helper(store: string, settings: Record<string, string>): Record<string, string> {
@@ -113,31 +134,40 @@ class Bench {
     return path.join(this.#home, `fresh-${++serial}`);
   }
 
-  /** A cold build whose uploads fill an empty server, beside one without any cache. */
+  /** A build without any cache. */
+  async uncached(): Promise<void> {
+    const cache = this.#fresh();
+    this.#record("uncached", await this.#build({ GOCACHE: cache }, `${cache}.out`));
+    this.#same(`${cache}.out`);
+    for (const one of [cache, `${cache}.out`]) rmSync(one, { recursive: true, force: true });
+  }
+
+  /** A cold build whose uploads fill an empty server. */
   async cold(spec: string): Promise<void> {
     const server = await startServer();
-    const [plain, store] = [this.#fresh(), this.#fresh()];
+    const store = this.#fresh();
     try {
       const { name, url } = await link(spec, server.url);
-      this.#record("uncached", await this.#build({ GOCACHE: plain }, `${plain}.out`));
       this.#record(`cold ${name}`, await this.#build(this.#helper(store, { STOWHOUSE_SERVER: url, STOWHOUSE_TOKEN: server.writeKey }), `${store}.out`));
-      for (const one of [plain, store]) this.#same(`${one}.out`);
+      this.#same(`${store}.out`);
       this.#said();
     } finally {
-      for (const one of [plain, store, `${plain}.out`, `${store}.out`]) rmSync(one, { recursive: true, force: true });
+      for (const one of [store, `${store}.out`]) rmSync(one, { recursive: true, force: true });
       await server.kill();
     }
   }
 
-  /** @throws unless this program is, byte by byte, the one that all the other builds gave, those without any cache too */
-  #same(program: string): void {
-    const digest = createHash("sha256").update(readFileSync(program)).digest("hex");
-    this.#program ??= digest;
-    if (digest !== this.#program) throw new Error("two builds gave two programs");
+  /** @throws unless these programs are, byte by byte, those that all the other builds gave, builds without any cache too */
+  #same(programs: string): void {
+    const digests = readdirSync(programs).map((name) => `${name} ${createHash("sha256").update(readFileSync(path.join(programs, name))).digest("hex")}`).join("\n");
+    this.#programs ??= digests;
+    if (digests === "" || digests !== this.#programs) throw new Error(`two builds gave two programs:\n${digests}\n${this.#programs}`);
   }
 
-  #said(): void {
-    console.log(`  ${readFileSync(path.join(this.#home, "log"), "utf8").trim().split("\n").findLast((line) => line.includes("received"))}`);
+  #said(): HelperFigures {
+    const figures = helperFigures(readFileSync(path.join(this.#home, "log"), "utf8"));
+    console.log(`  ${figures.text}`);
+    return figures;
   }
 
   /** Fills the server: the old version with its manifest, then the new one under another label. */
@@ -145,9 +175,9 @@ class Bench {
     const [old, next] = this.#module.versions;
     const remote = { STOWHOUSE_SERVER: url, STOWHOUSE_TOKEN: KEYS.write };
     await this.checkout(old);
-    await this.#build(this.#helper(this.local, remote));
+    await this.#build(this.#helper(this.local, remote), this.#fresh());
     await this.checkout(next);
-    await this.#build(this.#helper(this.local, { ...remote, STOWHOUSE_GO_LABEL: "filling" }));
+    await this.#build(this.#helper(this.local, { ...remote, STOWHOUSE_GO_LABEL: "filling" }), this.#fresh());
     console.log(readFileSync(path.join(this.#home, "log"), "utf8").trim());
     writeFileSync(path.join(this.#home, "prepared"), "");
   }
@@ -158,20 +188,22 @@ class Bench {
   }
 
   async round(link: Link): Promise<void> {
-    const [store, cacherStore] = [this.#fresh(), this.#fresh()];
+    const [store, cacherStore, local] = [this.#fresh(), this.#fresh(), this.#fresh()];
     const measures: (readonly [string, () => Promise<Took>])[] = [
       [`ours ${link.name}`, () => this.#build(this.#helper(store, { STOWHOUSE_SERVER: link.url, STOWHOUSE_TOKEN: KEYS.read, STOWHOUSE_GO_READ_ONLY: "1" }), `${store}.out`)],
       [`go-cacher ${link.name}`, () => this.#build({ GOCACHEPROG: `${cacher} -cache-dir ${cacherStore} -cache-server ${link.url}/go -access-token ${KEYS.read}` }, `${cacherStore}.out`)],
-      [`local ${link.name}`, () => this.#build(this.#helper(this.local, {}))],
+      [`local ${link.name}`, () => this.#build(this.#helper(this.local, {}), `${local}.out`)],
       [`transfer ${link.name}`, () => timed(["curl", "-sS", "-f", "-o", "/dev/null", "-X", "POST", "-H", `Authorization: Bearer ${KEYS.read}`, `${link.url}/go/v1/bundle?label=bench`], this.#home, {})],
     ];
     const from = this.#rounds++ % measures.length;
     for (const [name, measure] of [...measures.slice(from), ...measures.slice(0, from)]) {
       this.#record(name, await measure());
-      if (name.startsWith("ours")) this.#said();
+      if (!name.startsWith("ours")) continue;
+      const { of } = this.#said();
+      if (of < this.#module.objects) throw new Error(`a build of ${this.#name} has ${of} look-ups instead of ${this.#module.objects}`);
     }
-    for (const one of [store, cacherStore]) this.#same(`${one}.out`);
-    for (const one of [store, cacherStore, `${store}.out`, `${cacherStore}.out`]) rmSync(one, { recursive: true, force: true });
+    for (const one of [store, cacherStore, local]) this.#same(`${one}.out`);
+    for (const one of [store, cacherStore, ...[store, cacherStore, local].map((name) => `${name}.out`)]) rmSync(one, { recursive: true, force: true });
   }
 
   summary(links: readonly Link[]): void {
@@ -215,7 +247,9 @@ try {
       const links = await Promise.all(values.links.split(",").map((spec) => link(spec, server.url)));
       if (!existsSync(path.join(work, name, "prepared"))) await bench.prepare(server.url);
       for (let round = 0; round < Number(values.rounds); round++) for (const one of links) await bench.round(one);
-      for (let round = 0; round < Number(values.cold); round++) for (const spec of ["0", "50"]) await bench.cold(spec);
+      const cold = values.cold.split(",").filter((spec) => spec !== "");
+      if (cold.length > 0) await bench.uncached();
+      for (const spec of cold) await bench.cold(spec);
       summaries.push(() => bench.summary(links));
     } finally {
       await server.kill();

@@ -7,8 +7,8 @@ import { startServer } from "../fixtures/server.ts";
 import { run } from "../fixtures/tools.ts";
 
 /**
- * Linters on top of Go's cache, cold on one machine and warm on another: too long for every change, because building
- * golangci-lint takes minutes. `npm run soak:go` runs it before the bench of three modules.
+ * Linters on top of Go's cache, cold on one machine and warm on another: too long for every change, because
+ * golangci-lint has 1,222 packages to compile wherever the tool is not there yet. `npm run soak:go` runs it before the bench of three modules.
  */
 const LINTERS = [
   { name: "staticcheck", program: "honnef.co/go/tools/cmd/staticcheck", version: "v0.8.2", args: ["./..."] },
