@@ -14,7 +14,8 @@ export interface Content {
   readonly places: readonly Place[];
 }
 
-export function encodeColumns({ members, chunks, places }: Content): Columns {
+/** The columns that depend on the tree alone. */
+export function encodeMembers(members: readonly Member[]): Pick<Columns, "paths" | "attributes" | "times" | "links"> {
   const attributes = new VarintWriter();
   const seconds = new VarintWriter();
   const nanoseconds = new VarintWriter();
@@ -29,6 +30,16 @@ export function encodeColumns({ members, chunks, places }: Content): Columns {
     nanoseconds.unsigned(member.nanoseconds);
     second = member.seconds;
   }
+  return {
+    paths: terminated(members.map(({ path }) => path)),
+    attributes: attributes.finish(),
+    times: Buffer.concat([seconds.finish(), nanoseconds.finish()]),
+    links: terminated(links),
+  };
+}
+
+/** The columns that depend on what was sent, and when. */
+export function encodeChunks(chunks: readonly Chunk[], places: readonly Place[]): Pick<Columns, "lengths" | "places" | "ids"> {
   const lengths = new VarintWriter();
   const where = new VarintWriter();
   let [frame, end] = [0, 0];
@@ -39,15 +50,7 @@ export function encodeColumns({ members, chunks, places }: Content): Columns {
     where.signed(place.start - (place.frame === frame ? end : 0));
     [frame, end] = [place.frame, place.start + length];
   }
-  return {
-    paths: terminated(members.map(({ path }) => path)),
-    attributes: attributes.finish(),
-    times: Buffer.concat([seconds.finish(), nanoseconds.finish()]),
-    links: terminated(links),
-    lengths: lengths.finish(),
-    places: where.finish(),
-    ids: Buffer.concat(chunks.map(({ id }) => id)),
-  };
+  return { lengths: lengths.finish(), places: where.finish(), ids: Buffer.concat(chunks.map(({ id }) => id)) };
 }
 
 /** @param frames what each inflates to, bytes @throws FormatError for columns that don't fit each other */

@@ -14,7 +14,7 @@ export class WorkerError extends Error {}
 
 /**
  * Worker threads that take orders and report by job number. They start with their first order, so that small
- * jobs need one or none, and end with `close`.
+ * jobs need one or none, or with `start`, and end with `close`.
  */
 export class Crew<Report extends { readonly job: number }> {
   readonly #script: URL;
@@ -29,6 +29,11 @@ export class Crew<Report extends { readonly job: number }> {
     this.#script = new URL(`./${script}${extension}`, import.meta.url);
     this.#workers = Array.from({ length: size });
     this.#busy = Array.from({ length: size }, () => 0);
+  }
+
+  /** Starts all of them, where it is known that there will be work: this thread need not be free meanwhile. */
+  start(): void {
+    for (const index of this.#workers.keys()) this.#workers[index] ??= this.#start(index);
   }
 
   /** The worker with the least to do. */

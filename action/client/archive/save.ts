@@ -1,7 +1,7 @@
-import { bodyParts, COLUMNS, digestOf, formatManifest, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
+import { COLUMNS, digestOf, formatManifest, type ColumnName, type Manifest, type Piece } from "../../../server/protocols/archive/wire.ts";
 import { ExchangeError } from "../patience.ts";
 import { SEGMENT, type Stretch } from "./chunker.ts";
-import { encodeColumns, type Columns } from "./columns.ts";
+import { encodeChunks, encodeMembers, type Columns } from "./columns.ts";
 import { Crew } from "./crew.ts";
 import { bound, deflate } from "./frames.ts";
 import { byteString, FILE, type Chunk } from "./members.ts";
@@ -10,8 +10,8 @@ import { assertNoDetour, outermost, rootName } from "./paths.ts";
 import type { Blob, Remote } from "./remote.ts";
 import type { FileToRead, MadeFrame, ReadUnit, Report, Section } from "./save-worker.ts";
 import { plan, type Source } from "./source.ts";
-import { indexFile, newSeen, readIndex, writeIndex, type StatIndex } from "./stat-index.ts";
-import { walk } from "./walk.ts";
+import { indexFile, newSeen, readIndex, writeIndex, type Seen, type StatIndex } from "./stat-index.ts";
+import { walk, type Found } from "./walk.ts";
 
 /** Bytes read at once by one worker. */
 const UNIT = 8 * 1024 * 1024;
@@ -36,34 +36,45 @@ export async function save(remote: Remote, options: Prepared): Promise<Saved> {
   const roots = outermost(options.paths);
   for (const root of roots) assertNoDetour(root, options.places.workspace);
   const names = roots.map((root) => rootName(root, options.places));
-  const bytePaths = roots.map(byteString);
-  const members = walk(bytePaths);
   const file = indexFile(options.stateDir, options.version, names);
   const index = readIndex(file);
-  const source = plan(members, bytePaths, index);
-  const result = { files: members.filter(({ type }) => type === FILE).length, bytesTotal: members.reduce((sum, { size }) => sum + size, 0) };
+  const crew = new Crew<Report>("save-worker");
+  try {
+    // Everything has to be read then: threads start while this one looks at the tree.
+    if (!index) crew.start();
+    const bytePaths = roots.map(byteString);
+    const members = walk(bytePaths);
+    const source = plan(members, bytePaths, index);
+    const result = { files: members.filter(({ type }) => type === FILE).length, bytesTotal: members.reduce((sum, { size }) => sum + size, 0) };
 
-  const digest = source.unchanged ? digestOf(index!.manifestBytes) : undefined;
-  const reserving = remote.reserve(options.key, options.version, digest);
-  // With the digest of what the server may have there is nothing to do before it has answered.
-  if (digest !== undefined && (await reserving).committed) return { ...result, unchanged: true };
-  const upload = reserving.then((reserved) => reserved.upload!);
-  // A refusal is met where the reservation is needed; until then it must not count as unhandled.
-  upload.catch(() => {});
-  const { manifest, columns } = await new SaveJob(remote, options, upload, source, names, index).run().catch(async (error: unknown) => {
-    // A server that can't be reached, or is too slow, is not bothered with it.
-    if (!(error instanceof ExchangeError) && !options.signal.aborted) await upload.then((id) => remote.abandon(id), () => {});
-    throw error;
-  });
+    const digest = source.unchanged ? digestOf(index!.manifestBytes) : undefined;
+    const reserving = remote.reserve(options.key, options.version, digest);
+    // With the digest of what the server may have there is nothing to do before it has answered.
+    if (digest !== undefined && (await reserving).committed) return { ...result, unchanged: true };
+    const upload = reserving.then((reserved) => reserved.upload!);
+    // A refusal is met where the reservation is needed; until then it must not count as unhandled.
+    upload.catch(() => {});
+    const { manifest, columns } = await new SaveJob({ remote, options, upload, source, names, index, crew }).run().catch(async (error: unknown) => {
+      // A server that can't be reached, or is too slow, is not bothered with it.
+      if (!(error instanceof ExchangeError) && !options.signal.aborted) await upload.then((id) => remote.abandon(id), () => {});
+      throw error;
+    });
+    // What was seen before the walk began is as old as that, whenever it is written down.
+    writeIndex(file, manifest, columns, seenOf(members), started);
+    return { ...result, unchanged: index !== undefined && digestOf(index.manifestBytes) === digestOf(manifest) };
+  } finally {
+    await crew.close();
+  }
+}
+
+function seenOf(members: readonly Found[]): Seen {
   const seen = newSeen(members.length);
   for (const [i, { modified, changed, inode }] of members.entries()) {
     seen.modified[i] = modified;
     seen.changed[i] = changed;
     seen.inode[i] = inode;
   }
-  // What was seen before the walk began is as old as that, whenever it is written down.
-  writeIndex(file, manifest, columns, seen, started);
-  return { ...result, unchanged: index !== undefined && digestOf(index.manifestBytes) === digestOf(manifest) };
+  return seen;
 }
 
 /** Where a chunk is, in a frame the server has or was sent. */
@@ -75,6 +86,29 @@ interface Located {
 /** Chunks by identifier, as text that maps can hold. */
 const keyOf = ({ id }: Chunk): string => id.toString("latin1");
 
+/** A column, and how it is sent. */
+interface Packed {
+  readonly raw: Buffer;
+  readonly bytes: Buffer;
+  readonly piece: Piece;
+}
+
+/** Those that depend on the tree alone. */
+type TreeColumns = Record<keyof ReturnType<typeof encodeMembers>, Packed>;
+
+/** What a save is about. */
+interface Task {
+  readonly remote: Remote;
+  readonly options: Prepared;
+  /** Of the reservation: what can be done without it is done while the server is asked. */
+  readonly upload: Promise<string>;
+  readonly source: Source;
+  /** Of the roots. */
+  readonly names: readonly string[];
+  readonly index: StatIndex | undefined;
+  readonly crew: Crew<Report>;
+}
+
 class SaveJob {
   readonly #remote: Remote;
   readonly #options: Prepared;
@@ -82,6 +116,7 @@ class SaveJob {
   readonly #source: Source;
   readonly #names: readonly string[];
   readonly #index: StatIndex | undefined;
+  readonly #crew: Crew<Report>;
   readonly #chunks: Map<Stretch, readonly Chunk[]>;
   readonly #located = new Map<string, Located>();
   /** Being made into a frame at this moment. */
@@ -93,14 +128,14 @@ class SaveJob {
   readonly #memory: SharedArrayBuffer[] = [];
   #bytes = 0;
 
-  /** @param upload of the reservation: what can be done without it is done while the server is asked */
-  constructor(remote: Remote, options: Prepared, upload: Promise<string>, source: Source, names: readonly string[], index: StatIndex | undefined) {
+  constructor({ remote, options, upload, source, names, index, crew }: Task) {
     this.#remote = remote;
     this.#options = options;
     this.#upload = upload;
     this.#source = source;
     this.#names = names;
     this.#index = index;
+    this.#crew = crew;
     this.#chunks = new Map(source.known);
     if (!index) return;
     const { manifest, content } = index;
@@ -111,23 +146,21 @@ class SaveJob {
   }
 
   async run(): Promise<{ manifest: Buffer; columns: Columns }> {
-    const crew = new Crew<Report>("save-worker");
-    try {
-      await this.#read(crew, this.#source.stretches.filter((stretch) => !this.#chunks.has(stretch)), new Set());
-      await this.#again(crew, this.#wasted());
-      return await this.#commit(crew);
-    } finally {
-      await crew.close();
-    }
+    const read = this.#read(this.#source.stretches.filter((stretch) => !this.#chunks.has(stretch)), new Set());
+    // The workers have their orders; this thread would only wait for them.
+    const columns = async () => packed(encodeMembers(this.#source.members));
+    const [tree] = await Promise.all([columns(), read]);
+    await this.#again(this.#wasted());
+    return this.#commit(tree);
   }
 
   /** Reads stretches, and sends what the server does not have. @param forced chunks that are sent whatever the server has */
-  async #read(crew: Crew<Report>, stretches: readonly Stretch[], forced: ReadonlySet<string>): Promise<void> {
+  async #read(stretches: readonly Stretch[], forced: ReadonlySet<string>): Promise<void> {
     const total = stretches.reduce((sum, { length }) => sum + length, 0) + this.#bytes;
     await pool(units(stretches), UNITS, async (unit) => {
       this.#options.signal.throwIfAborted();
-      const worker = crew.idlest();
-      const { job, report } = crew.order<{ job: number; unit: ReadUnit }>(worker, { read: unit.map((stretch) => this.#section(stretch)) });
+      const worker = this.#crew.idlest();
+      const { job, report } = this.#crew.order<{ job: number; unit: ReadUnit }>(worker, { read: unit.map((stretch) => this.#section(stretch)) });
       const { lengths, ids } = (await report).unit;
       const chunks: Chunk[] = [];
       for (const [i, stretch] of unit.entries()) {
@@ -137,7 +170,7 @@ class SaveJob {
       }
       const wanted = await this.#wanted(chunks, forced);
       const memory = this.#memory.pop() ?? new SharedArrayBuffer(MEMORY);
-      const made = crew.order<{ job: number; frames: MadeFrame[] }>(worker, { unit: job, wanted, memory });
+      const made = this.#crew.order<{ job: number; frames: MadeFrame[] }>(worker, { unit: job, wanted, memory });
       await this.#send((await made.report).frames, Buffer.from(memory), wanted.map((number) => chunks[number]!));
       this.#memory.push(memory);
       this.#bytes += unit.reduce((sum, { length }) => sum + length, 0);
@@ -211,22 +244,22 @@ class SaveJob {
   }
 
   /** Reads the stretches with these chunks once more, and sends the chunks. */
-  async #again(crew: Crew<Report>, keys: ReadonlySet<string>): Promise<void> {
+  async #again(keys: ReadonlySet<string>): Promise<void> {
     if (keys.size === 0) return;
     for (const key of keys) this.#located.delete(key);
-    await this.#read(crew, this.#source.stretches.filter((stretch) => this.#chunks.get(stretch)!.some((chunk) => keys.has(keyOf(chunk)))), keys);
+    await this.#read(this.#source.stretches.filter((stretch) => this.#chunks.get(stretch)!.some((chunk) => keys.has(keyOf(chunk)))), keys);
   }
 
   #all(): Chunk[] {
     return this.#source.stretches.flatMap((stretch) => this.#chunks.get(stretch)!);
   }
 
-  async #commit(crew: Crew<Report>): Promise<{ manifest: Buffer; columns: Columns }> {
+  async #commit(tree: TreeColumns): Promise<{ manifest: Buffer; columns: Columns }> {
     const held = new Set(Object.values(this.#index?.manifest.columns ?? {}).map(({ digest }) => digest));
     // Columns an index knows are there; without one, the server is asked first, unless it knew nothing at all.
     let send = this.#index !== undefined || this.#own.size > 0;
     for (let round = 1; ; round++) {
-      const { manifest, columns, blobs } = this.#manifest();
+      const { manifest, columns, blobs } = this.#manifest(tree);
       const fresh = blobs.filter(({ digest }) => !held.has(digest));
       if (send && fresh.length > 0) {
         await this.#remote.put(await this.#upload, fresh);
@@ -242,11 +275,11 @@ class SaveJob {
       }
       send = true;
       const lost = manifest.frames.some(({ digest }) => missing.has(digest)) ? this.#all().map(keyOf).filter((key) => missing.has(this.#located.get(key)!.frame.digest)) : [];
-      await this.#again(crew, new Set(lost));
+      await this.#again(new Set(lost));
     }
   }
 
-  #manifest(): { manifest: Manifest; columns: Columns; blobs: Blob[] } {
+  #manifest(tree: TreeColumns): { manifest: Manifest; columns: Columns; blobs: Blob[] } {
     const chunks = this.#all();
     const frames = new Map<string, { frame: Piece; number: number }>();
     const places = chunks.map((chunk) => {
@@ -255,25 +288,26 @@ class SaveJob {
       if (!known) frames.set(frame.digest, (known = { frame, number: frames.size }));
       return { frame: known.number, start };
     });
+    const all: Record<ColumnName, Packed> = { ...tree, ...packed(encodeChunks(chunks, places)) };
+    const each = <T>(of: (column: Packed) => T) => Object.fromEntries(COLUMNS.map((name) => [name, of(all[name])])) as Record<ColumnName, T>;
     const { members } = this.#source;
-    const columns = encodeColumns({ members, chunks, places });
-    const blobs = new Map<string, Blob>();
-    const pieces = Object.fromEntries(COLUMNS.map((name): [ColumnName, Piece] => {
-      const bytes = deflate(columns[name]);
-      const digest = digestOf(bytes);
-      blobs.set(digest, { digest, bytes, chunks: [] });
-      return [name, { digest, size: bytes.length, raw: columns[name].length }];
-    })) as Record<ColumnName, Piece>;
     const counts = new Map<number, number>();
     for (const { root } of members) counts.set(root, (counts.get(root) ?? 0) + 1);
     const manifest: Manifest = {
       roots: this.#names.map((name, i) => ({ name, members: counts.get(i) ?? 0 })),
       size: members.reduce((sum, { size }) => sum + size, 0), files: members.filter(({ type }) => type === FILE).length,
-      columns: pieces, frames: [...frames.values()].map(({ frame }) => frame),
+      columns: each(({ piece }) => piece), frames: [...frames.values()].map(({ frame }) => frame),
     };
-    // Columns before frames, as in the body.
-    return { manifest, columns, blobs: bodyParts({ ...manifest, frames: [] }).map(({ digest }) => blobs.get(digest)!) };
+    const blobs = new Map(Object.values(all).map(({ bytes, piece: { digest } }): [string, Blob] => [digest, { digest, bytes, chunks: [] }]));
+    return { manifest, columns: each(({ raw }) => raw), blobs: [...blobs.values()] };
   }
+}
+
+function packed<Name extends ColumnName>(columns: Readonly<Record<Name, Buffer>>): Record<Name, Packed> {
+  return Object.fromEntries(Object.entries<Buffer>(columns).map(([name, raw]) => {
+    const bytes = deflate(raw);
+    return [name, { raw, bytes, piece: { digest: digestOf(bytes), size: bytes.length, raw: raw.length } }];
+  })) as Record<Name, Packed>;
 }
 
 /** Stretches to be read at once, so that a worker has something to do and little in memory. */
