@@ -1,5 +1,4 @@
-import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
-import https from "node:https";
+import type { Agent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { Clock, ExchangeError, type Patience, type Phase } from "./patience.ts";
 import { ASK_FROM, sendBody, type Upload } from "./upload.ts";
 
@@ -27,7 +26,15 @@ const TEXT_LIMIT = 4 * 1024 * 1024;
 /** Rests of answers up to this size are read, so that the connection can be used again. */
 const DISCARD_LIMIT = 64 * 1024;
 
-let agents = agentsOf();
+/**
+ * Not imported: an import reads all that a module exports, and http's WebSocket loads a whole second client (35 ms of every
+ * start); https takes as long, and many have no use for it.
+ */
+const modules = { "http:": () => process.getBuiltinModule("node:http"), "https:": () => process.getBuiltinModule("node:https") };
+type Scheme = keyof typeof modules;
+
+let proxyEnv: Record<"HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY", string | undefined> | undefined;
+const agents = new Map<string, Agent>();
 
 /** Proxies as the variables of these names state them. */
 export interface Proxies {
@@ -37,34 +44,36 @@ export interface Proxies {
 }
 
 /** Lets this process's exchanges go through proxies from now on. */
-export function throughProxies(proxies: Proxies): void {
-  agents = agentsOf(proxies);
+export function throughProxies({ httpProxy, httpsProxy, noProxy }: Proxies): void {
+  proxyEnv = httpProxy || httpsProxy ? { HTTP_PROXY: httpProxy, HTTPS_PROXY: httpsProxy, NO_PROXY: noProxy } : undefined;
+  agents.clear();
 }
 
-function agentsOf({ httpProxy, httpsProxy, noProxy }: Proxies = {}) {
-  const proxyEnv = httpProxy || httpsProxy ? { HTTP_PROXY: httpProxy, HTTPS_PROXY: httpsProxy, NO_PROXY: noProxy } : undefined;
-  const of = (keepAlive: boolean) => ({ "http:": new http.Agent({ keepAlive, proxyEnv }), "https:": new https.Agent({ keepAlive, proxyEnv }) });
-  return { kept: of(true), fresh: of(false) };
+function agentOf(scheme: Scheme, keepAlive: boolean): Agent {
+  const name = `${scheme} ${keepAlive}`;
+  let agent = agents.get(name);
+  if (!agent) agents.set(name, (agent = new (modules[scheme]().Agent)({ keepAlive, proxyEnv })));
+  return agent;
 }
 
 /** One HTTP exchange of which every wait is bounded. Redirects are answers like others. @throws ExchangeError */
 export async function exchange(url: URL, options: ExchangeOptions): Promise<Answer> {
-  const protocol = url.protocol === "https:" ? "https:" : "http:";
+  const scheme: Scheme = url.protocol === "https:" ? "https:" : "http:";
   try {
-    return await attempt(url, options, agents.kept[protocol]);
+    return await attempt(url, options, scheme, true);
   } catch (error) {
     // The server may close a kept connection in the moment it is used again; a fresh one settles what is the case.
-    if (error instanceof StaleConnection && !options.upload) return attempt(url, options, agents.fresh[protocol]);
+    if (error instanceof StaleConnection && !options.upload) return attempt(url, options, scheme, false);
     throw error;
   }
 }
 
 class StaleConnection extends ExchangeError {}
 
-function attempt(url: URL, { method, headers, upload, patience, signal }: ExchangeOptions, agent: http.Agent): Promise<Answer> {
-  const request = (url.protocol === "https:" ? https : http).request(url, {
+function attempt(url: URL, { method, headers, upload, patience, signal }: ExchangeOptions, scheme: Scheme, keepAlive: boolean): Promise<Answer> {
+  const request = modules[scheme]().request(url, {
     method: method ?? (upload ? "POST" : "GET"),
-    agent,
+    agent: agentOf(scheme, keepAlive),
     headers: { ...headers, ...(upload && { "content-length": String(upload.size) }), ...(upload && upload.size >= ASK_FROM && upload.ask !== false && { expect: "100-continue" }) },
   });
   return new Promise<Answer>((resolve, reject) => {
@@ -91,7 +100,7 @@ function attempt(url: URL, { method, headers, upload, patience, signal }: Exchan
 
     clock.connecting();
     signal?.addEventListener("abort", onAbort);
-    whenConnected(request, url.protocol === "https:", () => {
+    whenConnected(request, scheme === "https:", () => {
       connected = true;
       advance();
     });
