@@ -52,6 +52,11 @@ export class NixClient {
     return took;
   }
 
+  /** Takes the closure out of /nix/store. */
+  remove(): void {
+    this.run("sh", "-c", "nix-store --delete --ignore-liveness $(ls -d /nix/store/*-stowhouse-bench-* | grep -v '[.]lock$')");
+  }
+
   run(command: string, ...args: readonly string[]): string {
     const answers = path.join(this.#dir, "answers");
     const env = { PATH: process.env["PATH"], HOME: this.#dir, NIX_CONF_DIR: path.join(this.#dir, "conf"), XDG_CACHE_HOME: answers };

@@ -158,6 +158,7 @@ try {
   if (only.has("single-flight")) await singleFlight();
   if (only.has("memory")) await memory();
 } finally {
+  nix.remove();
   await nginx.stop();
   rmSync(dir, { recursive: true, force: true });
 }
