@@ -16,8 +16,8 @@ export function narName(fileHash: string): NeededName {
 }
 
 /**
- * What must stay as long as a narinfo does: its NAR, and each path it refers to, in the scope where its writer sees it, or in
- * the writer's own one, where it may still come.
+ * What must stay as long as a narinfo does: its NAR, and each path it refers to, in the scope where its writer sees it, or
+ * wherever the writer would see it if it still comes.
  * @param nar SHA-256 of the NAR's file, hex @throws badRequest, readFailure
  */
 export async function needsOf(catalog: Catalog, grant: Grant & { readonly write: string }, { storePath, references }: NarInfo, nar: string): Promise<NeededName[]> {
@@ -27,7 +27,7 @@ export async function needsOf(catalog: Catalog, grant: Grant & { readonly write:
     if (reference === storePath) continue;
     const key = parseBaseName(reference)!.hash;
     const { entry } = await catalog.get(grant, NARINFOS, key);
-    names.push({ keyspace: NARINFOS.name, scope: entry?.scope ?? grant.write, key });
+    for (const scope of entry ? [entry.scope] : new Set([grant.write, ...grant.read])) names.push({ keyspace: NARINFOS.name, scope, key });
   }
   return names;
 }
