@@ -69,7 +69,7 @@ export function decodeColumns(columns: Columns, roots: readonly Root[], frames: 
     const start = where.signed() + (next === frame ? end : 0);
     const raw = frames[next];
     if (raw === undefined || length === 0 || start < 0 || start + length > raw) throw new FormatError("a chunk lies outside the frames");
-    chunks.push({ id: columns.ids.subarray(i * ID_BYTES, (i + 1) * ID_BYTES), length });
+    chunks.push(new StoredChunk(columns.ids, i, length));
     places.push({ frame: next, start });
     [frame, end, total] = [next, start + length, total + length];
   }
@@ -80,6 +80,23 @@ export function decodeColumns(columns: Columns, roots: readonly Root[], frames: 
 }
 
 const ID_BYTES = 32;
+
+/** Its name is read when it is asked for: a restore never asks, and tens of thousands of views would be collected with it. */
+class StoredChunk implements Chunk {
+  readonly #ids: Buffer;
+  readonly #index: number;
+  readonly length: number;
+
+  constructor(ids: Buffer, index: number, length: number) {
+    this.#ids = ids;
+    this.#index = index;
+    this.length = length;
+  }
+
+  get id(): Buffer {
+    return this.#ids.subarray(this.#index * ID_BYTES, (this.#index + 1) * ID_BYTES);
+  }
+}
 
 function decodeMembers(columns: Columns, roots: readonly Root[]): Member[] {
   const paths = split(columns.paths);

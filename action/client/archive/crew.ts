@@ -41,11 +41,6 @@ export class Crew<Report extends { readonly job: number }> {
     return this.#busy.indexOf(Math.min(...this.#busy));
   }
 
-  /** Starts a worker that will be needed soon, while there is something else to wait for. */
-  ready(worker: number): void {
-    this.#workers[worker] ??= this.#start(worker);
-  }
-
   /** @param transfer memory that is the worker's from now on @throws WorkerError what the worker reports as `problem` */
   order<R extends Report>(worker: number, order: object, transfer: readonly ArrayBuffer[] = []): { job: number; report: Promise<R> } {
     const job = this.#job++;

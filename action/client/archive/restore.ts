@@ -30,7 +30,7 @@ export async function restore(remote: Remote, found: Found, options: Prepared): 
   const crew = new Crew<WrittenReport>("restore-worker", 1);
   let staging: Staging | undefined;
   try {
-    crew.ready(WRITER);
+    crew.start();
     const archive = decode(await download.head, found);
     const { manifest, content } = archive;
     const targets = manifest.roots.map(({ name }) => allowed(rootPath(name, options.places), options));
