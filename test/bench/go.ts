@@ -129,9 +129,11 @@ class Bench {
     return { GOCACHEPROG: helper, STOWHOUSE_GO_DIR: store, STOWHOUSE_GO_STATS: "1", STOWHOUSE_GO_LOG_FILE: path.join(this.#home, "log"), STOWHOUSE_GO_LABEL: "bench", STOWHOUSE_GO_DRAIN: "120s", ...settings };
   }
 
-  /** A directory that is not there yet. */
+  /** A directory that is not there; a run that was cut short may have left it. */
   #fresh(): string {
-    return path.join(this.#home, `fresh-${++serial}`);
+    const directory = path.join(this.#home, `fresh-${++serial}`);
+    for (const one of [directory, `${directory}.out`]) rmSync(one, { recursive: true, force: true });
+    return directory;
   }
 
   /** A build without any cache. */
