@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { goCacher } from "../clients/tools.ts";
+import { makeRoot } from "../fixtures/chroot.ts";
 import { startTestDaemon, type TestDaemon } from "../fixtures/daemon.ts";
-import { bundledHelper, go, GoMachine, startGoCommand, writeChanged, writeModule } from "../fixtures/go-command.ts";
+import { bundledHelper, go, GO_ENVIRONMENT, GoMachine, helperFigures, startGoCommand, writeChanged, writeModule } from "../fixtures/go-command.ts";
 import { startServer, type TestServer } from "../fixtures/server.ts";
+import { run } from "../fixtures/tools.ts";
 
 /** go-cacher as its authors publish it, straight at the server and through the runner's daemon. Its one cold build fills the server. */
 const MODULE = path.join(import.meta.dirname, "module");
@@ -14,6 +16,8 @@ const MODULE = path.join(import.meta.dirname, "module");
 let home: string;
 let source: string;
 let cacher: string;
+/** Modules alone that this one needs: they go into the chroot. */
+let modules: string;
 let server: TestServer;
 let daemon: TestDaemon;
 let program: Buffer;
@@ -22,7 +26,7 @@ let program: Buffer;
 const ONLY_LINKED = { misses: 1, puts: 1 };
 const store = (name: string) => path.join(home, `store-${name}`);
 const cacherAt = (name: string, url: string, key?: string) => ({
-  GOCACHE: path.join(home, "gocache"), GOCACHEPROG: `${cacher} -verbose -cache-dir ${store(name)} -cache-server ${url}/go${key === undefined ? "" : ` -access-token ${key}`}`,
+  GOMODCACHE: modules, GOCACHE: path.join(home, "gocache"), GOCACHEPROG: `${cacher} -verbose -cache-dir ${store(name)} -cache-server ${url}/go${key === undefined ? "" : ` -access-token ${key}`}`,
 });
 
 async function build(env: Record<string, string>, cwd = source): Promise<{ bytes: Buffer; stderr: string }> {
@@ -44,7 +48,8 @@ beforeAll(async () => {
   source = path.join(home, "module");
   writeModule(source, MODULE);
   [cacher, server] = await Promise.all([goCacher(), startServer()]);
-  await go(["mod", "download"], source, {});
+  modules = path.join(home, "modules");
+  await go(["mod", "download"], source, { GOMODCACHE: modules });
   // go has written go.sum again, and an index of the module holds its time.
   writeModule(source, MODULE);
 });
@@ -88,7 +93,7 @@ test("our helper finds what go-cacher has stored, and go-cacher what our helper 
   const machine = new GoMachine(await bundledHelper(home));
   try {
     const directory = changed("both");
-    await go(["build", "-o", path.join(home, "program"), "."], directory, machine.env({ STOWHOUSE_SERVER: server.url, STOWHOUSE_TOKEN: server.writeKey }));
+    await go(["build", "-o", path.join(home, "program"), "."], directory, machine.env({ GOMODCACHE: modules, STOWHOUSE_SERVER: server.url, STOWHOUSE_TOKEN: server.writeKey }));
     const { found, made, text } = machine.figures();
     expect(found, text).toBeGreaterThan(100);
     expect(made, text).toBeLessThan(20);
@@ -101,34 +106,41 @@ test("our helper finds what go-cacher has stored, and go-cacher what our helper 
 
 /**
  * `docker build` has no credential in it and can't reach the runner's loopback: the daemon listens where it can be reached, and
- * who knows its path secret may use it.
+ * who knows its path secret may use it. The chroot holds the toolchain, the sources and both clients, and nothing of the job.
  */
-test("through a daemon that others can reach, go-cacher and our helper need no credential but the path", async () => {
+test("in a chroot without a credential, go-cacher and our helper need only the path of a daemon that others can reach", async () => {
   // Every address of the machine, as a job would choose that of docker's bridge.
   daemon = await startTestDaemon([{ url: server.url, token: server.writeKey }], { listen: "0.0.0.0:0" });
   const open = `http://127.0.0.1:${new URL(daemon.url).port}`;
   const secret = `${open}/s/${daemon.secret}`;
   expect((await fetch(`${open}/go/action/${"0".repeat(64)}`, { headers: { authorization: `Bearer ${daemon.secret}`, "want-object": "1" } })).status).toBeGreaterThanOrEqual(400);
 
-  const { bytes, stderr } = await build(cacherAt("through", secret));
+  const helper = await bundledHelper(home);
+  const [goroot, directory] = [(await run("go", ["env", "GOROOT"])).stdout.trim(), changed("through-daemon")];
+  const root = path.join(home, "root");
+  const toolchain = ["bin", "pkg", "src", "VERSION", "go.env"].map((name) => path.join(goroot, name));
+  await makeRoot(root, [...toolchain, modules, source, directory, path.join(home, "dist")], [cacher, process.execPath]);
+  const inside = async (cwd: string, env: Record<string, string>) => {
+    // One that is there would spare go its link.
+    rmSync(path.join(root, "tmp/program"), { force: true });
+    const { stderr } = await run("chroot", [root, path.join(goroot, "bin/go"), "build", "-C", cwd, "-o", "/tmp/program", "."], { timeout: 300_000, maxBuffer: 1 << 24, env: { ...GO_ENVIRONMENT, GOMODCACHE: modules, GOROOT: goroot, GOTELEMETRY: "off", HOME: "/tmp", GOPROXY: "off", ...env } });
+    return { bytes: readFileSync(path.join(root, "tmp/program")), stderr };
+  };
+
+  const { bytes, stderr } = await inside(source, cacherAt("through", secret));
   expect(bytes.equals(program)).toBe(true);
   expect(figures(stderr)).toEqual(ONLY_LINKED);
 
-  const helper = await bundledHelper(home);
-  const [first, second] = [new GoMachine(helper), new GoMachine(helper)];
-  try {
-    const directory = changed("through-daemon");
-    const settings = { STOWHOUSE_SERVER: secret, STOWHOUSE_GO_LABEL: "through" };
-    await build(first.env(settings), directory);
-    expect(first.figures().uploaded).toBeGreaterThan(0);
-    await build(second.env(settings), directory);
-    const { bundle, of, made, text } = second.figures();
-    expect(made, text).toBe(1);
-    expect(bundle, text).toBeGreaterThan(of * 0.8);
-  } finally {
-    first.remove();
-    second.remove();
-  }
+  const said = async (name: string) => {
+    const store = `/tmp/${name}`;
+    const ours = { GOCACHE: "/tmp/gocache", GOCACHEPROG: helper, STOWHOUSE_SERVER: secret, STOWHOUSE_GO_LABEL: "through", STOWHOUSE_GO_DIR: store, STOWHOUSE_GO_STATS: "1", STOWHOUSE_GO_LOG_FILE: `${store}.log` };
+    await inside(directory, ours);
+    return helperFigures(readFileSync(path.join(root, `${store}.log`), "utf8"));
+  };
+  expect((await said("first")).uploaded).toBeGreaterThan(0);
+  const { bundle, of, made, text } = await said("second");
+  expect(made, text).toBe(1);
+  expect(bundle, text).toBeGreaterThan(of * 0.8);
 });
 
 /** What go-cacher says at its end. */
