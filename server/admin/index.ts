@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { compileSchema } from "../http/compile-schema.ts";
 import type { RouteConfig } from "../http/context.ts";
 import { registerAudit } from "./audit.ts";
 import { registerCaches } from "./cache-routes.ts";
@@ -7,7 +8,6 @@ import { registerEntries } from "./entries.ts";
 import { registerKeys, registerRevocations } from "./keys.ts";
 import { registerMaintenance } from "./maintenance.ts";
 import { registerDocument } from "./openapi.ts";
-import { compileSchema } from "./schema.ts";
 import { registerStats } from "./stats.ts";
 
 export { loadCaches, type CacheDeclarations, type ManagedCaches } from "./caches.ts";

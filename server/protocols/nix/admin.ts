@@ -1,6 +1,7 @@
 import type { FastifyRequest, FastifySchema, RouteShorthandOptions } from "fastify";
 import { errors } from "../../core/errors.ts";
 import type { AuditRecord } from "../../database/operations/audit.ts";
+import { compileSchema } from "../../http/compile-schema.ts";
 import { refuse } from "../../http/errors.ts";
 import { serverRefusals } from "../../http/server.ts";
 import type { ProtocolContext } from "../protocol.ts";
@@ -13,6 +14,7 @@ export function administered({ auth, log }: Pick<ProtocolContext, "auth" | "log"
   return {
     config: { op: `admin.nix.${name}`, kind: "other" },
     schema: { ...schema, operationId: `admin.nix.${name}` } as FastifySchema,
+    validatorCompiler: compileSchema as never,
     errorHandler: (error, request, reply) => refuse(request, reply, error, serverRefusals, log),
     onRequest: (request, _reply, done) => {
       try {

@@ -60,7 +60,7 @@ export function registerNixFsck(app: FastifyInstance, context: ProtocolContext<N
         cache: Type.Optional(Type.String({ description: "Only this cache." })),
         verify: Type.Optional(Type.Boolean({ description: "Read every NAR and compare FileHash and NarHash." })),
         repair: Type.Optional(Type.Boolean({ description: "Remove what is lost, wrong, corrupt or unused." })),
-      }),
+      }, { additionalProperties: false }),
       response: { 202: Answer },
     }),
     async (request, reply) => {

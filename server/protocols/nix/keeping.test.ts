@@ -81,6 +81,27 @@ describe("in a cache that is too small", () => {
   });
 });
 
+describe("a path that a pusher was told is here", () => {
+  it("was used by that: the push that leaves it out may rely on it", async () => {
+    const { app, client, admin, url } = await start({ retention: "30d" });
+    const [asked, other] = [testPath("asked"), testPath("other")];
+    for (const path of [asked, other]) await client.push(path);
+    const { now } = Date;
+    let days = 29;
+    Date.now = () => now() + days * DAY;
+    try {
+      const answer = await fetch(`${url}/api/v1/cache/default/narinfo`, { method: "POST", headers: { authorization: `Bearer ${admin}` }, body: JSON.stringify([asked.hash]) });
+      expect(await answer.json()).toEqual([]);
+      days = 40;
+      await app.core.maintenance.pass();
+      expect(await told(client, asked.hash)).toBeDefined();
+      expect(await told(client, other.hash)).toBeUndefined();
+    } finally {
+      Date.now = now;
+    }
+  });
+});
+
 describe("a pinned path of an upstream", () => {
   it("outlives its retention with its closure and their NARs, also those that come later", async () => {
     const upstream = await new NixUpstream().start();

@@ -49,7 +49,7 @@ export function registerPinAdmin(app: FastifyInstance, context: ProtocolContext<
 
   app.get<{ Querystring: { cache?: string; scope?: string } }>(
     path,
-    administered(context, "pins.list", { summary: "Lists pins of Nix closures", querystring: Type.Object(Where), response: { 200: Type.Object({ pins: Type.Array(PinAnswer) }) } }),
+    administered(context, "pins.list", { summary: "Lists pins of Nix closures", querystring: Type.Object(Where, { additionalProperties: false }), response: { 200: Type.Object({ pins: Type.Array(PinAnswer) }) } }),
     async (request) => {
       const { cache = "default", scope } = request.query;
       core.caches.require(cache);
@@ -77,7 +77,7 @@ export function registerPinAdmin(app: FastifyInstance, context: ProtocolContext<
     path,
     administered(context, "pins.remove", {
       summary: "Unpins: what nothing else keeps may go again",
-      querystring: Type.Object({ ...Where, name: Type.String({ minLength: 1, maxLength: 800 }), revision: Type.Optional(Type.Integer({ minimum: 1, description: "Only this one." })) }),
+      querystring: Type.Object({ ...Where, name: Type.String({ minLength: 1, maxLength: 800 }), revision: Type.Optional(Type.Integer({ minimum: 1, description: "Only this one." })) }, { additionalProperties: false }),
       response: { 200: Type.Object({ revisions: Type.Integer({ description: "How many went." }) }) },
     }),
     async (request) => {

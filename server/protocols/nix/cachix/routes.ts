@@ -5,7 +5,6 @@ import type { ProtocolContext } from "../../protocol.ts";
 import { valid } from "../../valid.ts";
 import { NARINFOS, NARS } from "../keyspaces.ts";
 import { parseNarName } from "../nar-url.ts";
-import type { NarInfos } from "../narinfos.ts";
 import type { NixOptions } from "../options.ts";
 import { registerLookups } from "../routes.ts";
 import type { Services } from "../services.ts";
@@ -48,7 +47,7 @@ export function registerCachix(app: FastifyInstance, context: ProtocolContext<Ni
     const grant = auth.grant(request);
     const bytes = await receive.buffer(request, MAX_QUESTION);
     const hashes = valid(() => parseHashes(parseJson(bytes)));
-    return reply.type(JSON_TYPE).send(JSON.stringify(await missing(narInfos, grant, hashes, reply)));
+    return reply.type(JSON_TYPE).send(JSON.stringify(await missing(grant, hashes, reply)));
   });
 
   for (const [path, answer] of [["/nar/:file", redirect], ["/narurl/:file", tell]] as const) {
@@ -71,6 +70,20 @@ export function registerCachix(app: FastifyInstance, context: ProtocolContext<Ni
     await keys.remove(cache, key);
     return {};
   });
+
+  /** Which paths the grant's scopes don't have; what upstreams have is not asked, thousands of times at once. */
+  async function missing(grant: Grant, hashes: readonly string[], reply: FastifyReply): Promise<string[]> {
+    const absent: string[] = [];
+    for (let i = 0; i < hashes.length && !reply.raw.destroyed; i += AT_ONCE) {
+      const some = hashes.slice(i, i + AT_ONCE);
+      const found = await Promise.all(some.map(async (hash) => narInfos.find(grant, hash)));
+      absent.push(...some.filter((_, at) => found[at] === undefined));
+      // The client leaves these out of its push and relies on them: it is a use of them.
+      for (const one of found) if (one) core.catalog.touch(one.entry, grant);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return absent;
+  }
 
   /** Whom all readers of a cache believe is for administrators to say. */
   async function named(request: FastifyRequest) {
@@ -101,18 +114,6 @@ function tell(reply: FastifyReply, url: string): FastifyReply {
 function permissionOf(grant: Grant): "Read" | "Write" | "Admin" {
   if (grant.admin) return "Admin";
   return grant.write === null ? "Read" : "Write";
-}
-
-/** Which paths the grant's scopes don't have; what upstreams have is not asked, thousands of times at once. */
-async function missing(narInfos: NarInfos, grant: Grant, hashes: readonly string[], reply: FastifyReply): Promise<string[]> {
-  const absent: string[] = [];
-  for (let i = 0; i < hashes.length && !reply.raw.destroyed; i += AT_ONCE) {
-    const some = hashes.slice(i, i + AT_ONCE);
-    const found = await Promise.all(some.map(async (hash) => narInfos.find(grant, hash)));
-    absent.push(...some.filter((_, at) => found[at] === undefined));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return absent;
 }
 
 function labels(op: string, kind: "lookup" | "other", keyspace: string = NARINFOS.name) {

@@ -1,6 +1,7 @@
 import Type, { type TSchema } from "typebox";
 import { expect, test } from "vitest";
-import { compileSchema, strict } from "./schema.ts";
+import { strict } from "../admin/schema.ts";
+import { compileSchema } from "./compile-schema.ts";
 
 function check(schema: TSchema, httpPart: string, value: unknown): { value?: unknown; error?: Error } {
   return compileSchema({ schema, httpPart, method: "GET", url: "/" })(value) as { value?: unknown; error?: Error };
