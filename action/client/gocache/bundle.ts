@@ -133,7 +133,7 @@ export class Bundle {
         onList();
       }, (received) => {
         listed.delete(received.head.action);
-        this.#take(received, "label" in of);
+        return this.#take(received, "label" in of);
       }, this.#abort.signal);
     } finally {
       this.#streams--;
@@ -141,19 +141,25 @@ export class Bundle {
     }
   }
 
-  #take({ head, body }: Received, sure: boolean): void {
+  /** @returns what the stream waits for before it goes on */
+  #take({ head, body }: Received, sure: boolean): Promise<void> | undefined {
     this.received.bytes += body.length;
     this.received.records++;
     // Another stream was faster.
-    if (!this.#expected.has(head.action)) return;
+    if (!this.#expected.has(head.action)) return undefined;
     const fetched = head.found ? { head, body } : undefined;
-    if (this.#settle(head.action, fetched) || !fetched) return;
-    if (this.#bytes + body.length > this.#budget) return this.#shelf?.spill(fetched);
+    if (this.#settle(head.action, fetched) || !fetched) return undefined;
+    if (this.#bytes + body.length > this.#budget) {
+      if (this.#shelf?.free) return this.#shelf.place(fetched);
+      this.#shelf?.spill(fetched);
+      return undefined;
+    }
     this.#here.set(head.action, fetched);
     this.#bytes += body.length;
-    if (!sure || body.length < WORTH_AHEAD) return;
+    if (!sure || body.length < WORTH_AHEAD) return undefined;
     this.#ahead.push(head.action);
     this.#workAhead();
+    return undefined;
   }
 
   #leave(action: string): Fetched | undefined {

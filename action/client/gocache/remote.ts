@@ -19,6 +19,8 @@ export interface Fetched {
   readonly body: Buffer;
 }
 
+type OnRecord = (received: Received) => Promise<void> | undefined;
+
 /** The outputs that servers have, by priority; every wait is bounded, and a server that failed is left alone for a while. */
 export class Remote {
   readonly #servers: Servers;
@@ -61,9 +63,10 @@ export class Remote {
 
   /**
    * What the last build under a label used, or an action and what was stored next to it, as it arrives. @param have actions
-   * this machine has already @param onList all actions that come, before the first of them @returns false when there is none
+   * this machine has already @param onList all actions that come, before the first of them @param onRecord may let the stream
+   * wait @returns false when there is none
    */
-  async bundle(of: { label: string } | { near: string }, have: readonly string[], onList: (actions: string[]) => void, onRecord: (received: Received) => void, signal: AbortSignal): Promise<boolean> {
+  async bundle(of: { label: string } | { near: string }, have: readonly string[], onList: (actions: string[]) => void, onRecord: OnRecord, signal: AbortSignal): Promise<boolean> {
     const query = "near" in of ? `near=${of.near}` : `label=${encodeURIComponent(of.label)}`;
     const upload = bytes(Buffer.from(have.map((action) => action.slice(0, 2 * HAVE_BYTES)).join(""), "hex"));
     const found = await this.#first(async (server) => {
@@ -150,7 +153,7 @@ async function read(answer: Answer, size: number): Promise<Buffer> {
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
-async function readBundle(answer: Answer, onList: (actions: string[]) => void, onRecord: (received: Received) => void): Promise<void> {
+async function readBundle(answer: Answer, onList: (actions: string[]) => void, onRecord: OnRecord): Promise<void> {
   const parser = new RecordParser(MAX_BUNDLED);
   let head: Buffer[] | undefined = [];
   let length = 0;
@@ -170,7 +173,7 @@ async function readBundle(answer: Answer, onList: (actions: string[]) => void, o
       rest = joined.subarray(end);
       head = undefined;
     }
-    for (const received of parser.push(rest)) onRecord(received);
+    for (const received of parser.push(rest)) await onRecord(received);
   }
   if (head || !parser.idle) throw new WireError("the bundle broke off");
 }

@@ -107,6 +107,17 @@ describe("a build", () => {
     await go.close();
   });
 
+  it("gets it all the same when the bundle is larger than it may keep in memory", async () => {
+    await build("spilled");
+    rmSync(root, { recursive: true });
+    const log = `${root}.log`;
+    const go = start(server.read, "--label", "spilled", "--memory", "1KiB", "--stats", "--log-file", log);
+    await expectAll(go, "spilled");
+    await go.close();
+    expect(readFileSync(log, "utf8")).toContain("4 of 4 found (disk 0, bundle 4, server 0)");
+    rmSync(log);
+  });
+
   it("gets it one by one where there is no bundle", async () => {
     await build("single");
     rmSync(root, { recursive: true });
