@@ -18,7 +18,7 @@ let server: Stowhouse & Server;
 let activator: Activator;
 let agentKey: { id: string; key: string };
 
-const start = async (port?: number) => ({ ...(await startStowhouse({ data: path.join(home, "data"), home, config, ...(port === undefined ? {} : { port }) })), domain: DOMAIN });
+const start = async (port?: number, more = {}) => ({ ...(await startStowhouse({ data: path.join(home, "data"), home, config: { ...config, ...more }, ...(port === undefined ? {} : { port }) })), domain: DOMAIN });
 
 async function key(deploy: object): Promise<{ id: string; key: string }> {
   const answer = await fetch(`${server.url}/v1/admin/keys`, {
@@ -132,4 +132,22 @@ test("a server that stops says goodbye to all, at once", async () => {
   expect(await web.line.end()).toMatchObject({ code: 1001 });
   await stopped;
   expect(Date.now() - started).toBeLessThan(15_000);
+});
+
+test("processes of one server pass on what they are told, and show each other's logs", async () => {
+  server = await start(undefined, { processes: 2 });
+  const agentsKey = (await key({ workspace: "prod", may: "agent" })).key;
+  activator = new Activator(server, (await key({ workspace: "prod", may: "activate" })).key);
+  // Connections go to the processes in turn, so some of these meet at different ones.
+  for (let round = 0; round < 3; round++) {
+    const database = await connect("db", agentsKey);
+    const { db: id } = await activator.activate({ db: storePath(first) });
+    const order = await database.order();
+    expect(order.id).toBe(id);
+    const watched = activator.log(order.id);
+    await database.run(order, true, ["line"]);
+    expect(await watched).toEqual(["line", "Successfully activated the deployment."]);
+    expect((await activator.result(order.id)).status).toBe("Succeeded");
+    await database.leave();
+  }
 });
