@@ -17,7 +17,7 @@ import { startToxiproxy } from "../fixtures/toxiproxy.ts";
  */
 const { values } = parseArgs({
   options: {
-    /** Two of the default are about twelve minutes on two quiet cores; most of it is go-cacher at 200 ms. */
+    /** Most of one is go-cacher at 200 ms: a hundred seconds for the medium module. */
     rounds: { type: "string", default: "2" },
     modules: { type: "string", default: "medium" },
     /** Round trip in ms, and Mbit/s after a slash. */
