@@ -28,7 +28,7 @@ beforeEach(() => void vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] }));
 afterEach(() => void vi.useRealTimers());
 
 async function call(token: string, method: string, path: string, body?: unknown) {
-  const answer = await fetch(url + path, { method, headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  const answer = await fetch(url + path, { method, headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { "content-type": "application/json" }) }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   const text = await answer.text();
   return { status: answer.status, body: text === "" || !answer.headers.get("content-type")?.includes("json") ? text : JSON.parse(text) };
 }
@@ -126,6 +126,18 @@ describe("a pinned path", () => {
     await main.push(lib);
     await later(31);
     expect(await there(top, lib)).toEqual([true, true]);
+  });
+});
+
+describe("a deleted cache", () => {
+  it("goes with its pins and what they keep", async () => {
+    expect((await call(tokens.admin, "PUT", "/v1/admin/caches/short", {})).status).toBeLessThan(300);
+    const path = testPath("short-lived");
+    const writer = new NixClient(`${url}/nix/short`, tokens.admin);
+    expect(await writer.push(path)).toBe(204);
+    expect((await admin("POST", "", { cache: "short", name: "p", storePath: `${STORE}/${path.info.storePath}`, keep: { forever: true } })).status).toBe(200);
+    expect((await call(tokens.admin, "DELETE", "/v1/admin/caches/short")).status).toBeLessThan(300);
+    await expect.poll(async () => (await app.core.database.read("usage", { cache: "short" })).reduce((sum, row) => sum + row.entries, 0), { timeout: 5_000 }).toBe(0);
   });
 });
 

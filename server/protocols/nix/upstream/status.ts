@@ -1,9 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import Type from "typebox";
-import { errors } from "../../../core/errors.ts";
-import { refuse } from "../../../http/errors.ts";
-import { serverRefusals } from "../../../http/server.ts";
 import type { ProtocolContext } from "../../protocol.ts";
+import { administered } from "../admin.ts";
 import type { UpstreamSource } from "./source.ts";
 
 const Status = Type.Object({
@@ -26,18 +24,11 @@ const Status = Type.Object({
 });
 
 /** For administrators of the whole server: which upstreams there are, and which are left alone for now. */
-export function registerUpstreamStatus(app: FastifyInstance, { auth, log }: Pick<ProtocolContext, "auth" | "log">, source: UpstreamSource): void {
+export function registerUpstreamStatus(app: FastifyInstance, context: Pick<ProtocolContext, "auth" | "log">, source: UpstreamSource): void {
   app.get(
     "/v1/admin/nix/upstreams",
-    {
-      config: { op: "admin.nix.upstreams", kind: "other" },
-      schema: { summary: "Upstreams of Nix caches on this process", operationId: "admin.nix.upstreams", response: { 200: Status } },
-      // As the admin API's own, whatever this protocol's clients get.
-      errorHandler: (error, request, reply) => refuse(request, reply, error, serverRefusals, log),
-    },
-    async (request) => {
-      if (request.stow.cacheName !== undefined) throw errors.noRoute();
-      if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
+    administered(context, "upstreams", { summary: "Upstreams of Nix caches on this process", response: { 200: Status } }),
+    async () => {
       const caches = [...source.proxies].map(([cache, proxy]) => ({
         cache,
         arriving: proxy.arriving,
