@@ -1,0 +1,2 @@
+import{createRequire as nodeRequire}from'node:module';const require=nodeRequire(import.meta.url);
+import{b as o,e as t}from"./chunk-HQVVXWA4.mjs";import"./chunk-SA7BS73A.mjs";import"./chunk-RQZ7SUDI.mjs";import"./chunk-YH4PX4XD.mjs";import{parentPort as a,threadId as l,workerData as m}from"node:worker_threads";var{root:c}=m,d=0;a.on("message",({head:r,body:p})=>{let e={};try{t(c,r.output,o({head:r,body:Buffer.from(p)}),`${process.pid}-${l}-${d++}`)}catch(s){e={problem:s.message}}a.postMessage(e)});
