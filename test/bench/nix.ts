@@ -4,13 +4,14 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { NixUpstream, pathNamed, testKey } from "../fixtures/nix-upstream.ts";
+import { startToxiproxy } from "../fixtures/toxiproxy.ts";
 import { median, paired, wrk, type Figure, type Sample } from "./measure.ts";
 import { NixClient } from "./nix-closure.ts";
 import { cpuMicros, peakRss, resetPeak, startNginx, startStowhouse } from "./processes.ts";
 
 /** Nix caches against nginx that serves the same files: real Nix pulls a closure from either, in alternating rounds. */
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, only: { type: "string", default: "narinfo,warm,cold,single-flight,memory" } } });
+const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, only: { type: "string", default: "narinfo,warm,cold,far,single-flight,memory" } } });
 const rounds = Number(values.rounds);
 const only = new Set(values.only.split(","));
 const LARGE = 100 * 1024 * 1024;
@@ -66,22 +67,36 @@ async function narinfos(server: Server): Promise<void> {
   }
 }
 
-/** Rounds of a pull beside a direct one. @param server for a round, ready before the clock runs */
-async function pulls(name: string, goal: number, server: () => Promise<Server>, done: (server: Server) => Promise<void>): Promise<void> {
+/** Rounds of a pull beside a direct one. @param server for a round, ready before the clock runs @param direct where the other one pulls from */
+async function pulls(name: string, goal: number, server: () => Promise<Server>, done: (server: Server) => Promise<void>, direct = nginx.url): Promise<void> {
   const ours: number[] = [];
   const theirs: number[] = [];
   const cpu: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const source = await server();
-    if (round % 2 === 0) theirs.push(nix.pull(nginx.url, nix.publicKey));
+    if (round % 2 === 0) theirs.push(nix.pull(direct, nix.publicKey));
     const before = cpuMicros(source.pids());
     ours.push(nix.pull(source.cache, source.publicKey));
     cpu.push((cpuMicros(source.pids()) - before) / 1e6);
-    if (round % 2 === 1) theirs.push(nix.pull(nginx.url, nix.publicKey));
+    if (round % 2 === 1) theirs.push(nix.pull(direct, nix.publicKey));
     await done(source);
   }
   const { ratio, spread } = paired(ours, theirs);
   tell({ name, value: `${median(ours).toFixed(2)} s`, ratio, spread, goal: `≤ ${goal}× nginx`, met: ratio <= goal, note: `nginx ${median(theirs).toFixed(2)} s; CPU of the server ${median(cpu).toFixed(2)} s` });
+}
+
+/** The upstream is 20 ms away, with 1 Gbit/s for each connection, as those of the internet are at best; the cache is near. */
+async function far(): Promise<void> {
+  const toxiproxy = await startToxiproxy();
+  const link = await toxiproxy.proxy(new URL(nginx.url).host);
+  for (const stream of ["upstream", "downstream"] as const) {
+    await link.addToxic({ type: "latency", stream, attributes: { latency: 10 } });
+    // KB a second.
+    await link.addToxic({ type: "bandwidth", stream, attributes: { rate: 125_000 } });
+  }
+  const url = `http://${link.address}`;
+  await pulls("closure pull, cold, upstream 20 ms away", 1.15, () => fresh(url, nix.publicKey), (server) => server.stop(), url);
+  await toxiproxy.stop();
 }
 
 /** Reads all of a body. @returns ms until its first byte, and its length */
@@ -155,6 +170,7 @@ try {
     await server.stop();
   }
   if (only.has("cold")) await pulls("closure pull, cold", 1.15, () => fresh(nginx.url, nix.publicKey), (server) => server.stop());
+  if (only.has("far")) await far();
   if (only.has("single-flight")) await singleFlight();
   if (only.has("memory")) await memory();
 } finally {
