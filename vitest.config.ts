@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 const MINUTE = 60_000;
@@ -10,7 +11,8 @@ function suite(name: string, testTimeout: number, more: object = {}) {
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts", "charts/**/*.test.ts"], testTimeout: 20_000 } },
+      // A core is left over by default, on two cores one of them; these tests wait for a third of their time.
+      { test: { name: "unit", include: ["server/**/*.test.ts", "action/**/*.test.ts", "operator/**/*.test.ts", "charts/**/*.test.ts"], testTimeout: 20_000, maxWorkers: availableParallelism() } },
       suite("process", 2 * MINUTE),
       suite("clients", 5 * MINUTE),
       suite("nix", 2 * MINUTE),
