@@ -11,6 +11,8 @@ const VERSION = "0".repeat(64);
 const TWIRP = "/c/default/twirp/github.actions.results.api.v1.CacheService/";
 const V1 = "/c/default/_apis/artifactcache/";
 const CACHIX = "/api/v1/cache/default/";
+/** Agents and those who activate come by the domain below which caches are. */
+const DEPLOY = { host: "deploy.test" };
 
 let issuer: FakeIssuer;
 let app: TestApp;
@@ -26,6 +28,7 @@ beforeAll(async () => {
     {
       caches: { default: {}, other: {}, open: { anonymousRead: true } },
       auth: { github: { issuer: issuer.url, audience: AUDIENCE, rules: [{ repositoryId: 1296269, cache: "default", defaultBranch: "main" }] }, githubRuntime: { enabled: true } },
+      protocols: { nix: { domain: DEPLOY.host, deploy: { workspaces: { prod: { cache: "default" } } } } },
     },
     protocols,
   );
@@ -76,6 +79,8 @@ async function makeTokens(): Promise<void> {
     "write key": KEYS.write,
     "read key": KEYS.read,
     "public key": (await make({ permission: "read", public: true })).key,
+    "agent's key": (await make({ permission: "read", deploy: { workspace: "prod", may: "agent" } })).key,
+    "activator's key": (await make({ permission: "read", deploy: { workspace: "prod", may: "activate" } })).key,
     "key of another cache": (await make({ caches: ["other"] })).key,
     "revoked key": revoked.key,
     "expired key": expiring.key,
@@ -161,6 +166,9 @@ const DOORS: Record<string, (token: string) => Call & { readonly bearer?: false 
   "cachix abort": () => ({ method: "POST", url: `${CACHIX}multipart-nar/none/abort?uploadId=1` }),
   "cachix key": () => ({ method: "POST", url: `${CACHIX}key`, json: { publicKey: Buffer.alloc(32).toString("base64") } }),
   "cachix part": (token) => ({ method: "PUT", url: signedBy(partUrl, token), body: "x", bearer: false }),
+  "deploy agent": () => ({ method: "GET", url: "/ws", headers: DEPLOY }),
+  "deploy activate": () => ({ method: "POST", url: "/api/v1/deploy/activate", json: {}, headers: DEPLOY }),
+  "deploy status": () => ({ method: "GET", url: "/api/v1/deploy/deployment/none", headers: DEPLOY }),
   "read URL": (token) => ({ method: "GET", url: signedBy(readUrl, token), bearer: false }),
   "write URL": (token) => ({ method: "PUT", url: signedBy(writeUrl, token), body: "x", headers: { "x-ms-blob-type": "BlockBlob" }, bearer: false }),
   "GitHub exchange": (token) => ({ method: "POST", url: "/v1/auth/github", json: { id_token: token }, bearer: false }),
@@ -177,6 +185,8 @@ const ENTERS: Record<string, readonly string[]> = {
   "write key": ALL_WRITE,
   "read key": ALL_READ,
   "public key": ALL_READ,
+  "agent's key": [...ALL_READ, "deploy agent"],
+  "activator's key": [...ALL_READ, "deploy activate", "deploy status"],
   "session of a write key": ALL_WRITE,
   "session narrowed to reading": ALL_READ,
   "session of main": ALL_WRITE,
