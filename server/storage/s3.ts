@@ -11,6 +11,7 @@ import { nameOf, statusOf } from "./s3/errors.ts";
 import { Gate } from "./s3/gate.ts";
 import { s3Problems, type S3Options } from "./s3/options.ts";
 import { S3Reader } from "./s3/reader.ts";
+import { Witnesses } from "./s3/witness.ts";
 import { S3Writer, type Uploading } from "./s3/writer.ts";
 import { MissingBlob, TruncatedBlob, type BlobReader, type BlobStore, type BlobWriter, type StoredBlob } from "./store.ts";
 
@@ -34,6 +35,7 @@ class S3Store implements BlobStore {
   readonly #signer;
   readonly #uploading: Uploading;
   readonly #attempts: number;
+  readonly #witnesses = new Witnesses();
 
   constructor(options: S3Options, unsentBytes: number) {
     this.#bucket = new Bucket(options);
@@ -68,16 +70,18 @@ class S3Store implements BlobStore {
     const { ContentLength: held = 0 } = await head().catch(async (error: unknown) => {
       if (statusOf(error) !== 404) throw error;
       // A bucket that was away a moment ago had nothing either: only what a bucket lacks that is there is lost.
-      await this.#assertBucket();
+      await this.#assertBucket(name);
       return head().catch((again: unknown) => Promise.reject(statusOf(again) === 404 ? new MissingBlob(name) : again));
     });
+    this.#witnesses.seen(name);
     if (held < size) throw new TruncatedBlob(name, held, size);
-    return new S3Reader(client, object, name, size, this.#attempts);
+    return new S3Reader({ client, object, name, size, attempts: this.#attempts, assertBucket: () => this.#assertBucket(name) });
   }
 
   async remove(name: string): Promise<void> {
     const object = this.#bucket.object(name);
     if (!object) return;
+    this.#witnesses.removed(name);
     await this.#bucket.client.send(new DeleteObjectCommand(object)).catch((error: unknown) => {
       if (nameOf(error) !== "NoSuchKey") throw error;
     });
@@ -128,12 +132,15 @@ class S3Store implements BlobStore {
     this.#signer.destroy();
   }
 
-  /** A missing bucket is a mistake of the set-up, not the loss of every blob. */
-  async #assertBucket(): Promise<void> {
-    await this.#bucket.client.send(new HeadBucketCommand({ Bucket: this.#bucket.name })).catch((error: unknown) => {
+  /** A missing bucket is a mistake of the set-up, not the loss of every blob; nor is one that holds nothing we know. */
+  async #assertBucket(lost: string): Promise<void> {
+    const { client, name } = this.#bucket;
+    await client.send(new HeadBucketCommand({ Bucket: name })).catch((error: unknown) => {
       // Whoever may not ask is told so only of a bucket that exists.
       if (statusOf(error) !== 403) throw error;
     });
+    await this.#witnesses.confirm(lost, (witness) =>
+      client.send(new HeadObjectCommand(this.#bucket.object(witness)!)).then(() => true, (error: unknown) => (statusOf(error) === 404 ? false : Promise.reject(error))));
   }
 
   /** False when somebody else ended it first. */

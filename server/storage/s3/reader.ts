@@ -1,26 +1,30 @@
 import type { Readable } from "node:stream";
-import { GetObjectCommand, type S3Client } from "@aws-sdk/client-s3";
+import { GetObjectCommand, type GetObjectCommandOutput, type S3Client } from "@aws-sdk/client-s3";
 import { MissingBlob, TruncatedBlob, type BlobReader } from "../store.ts";
 import { nameOf, translate } from "./errors.ts";
 
 type Push = (chunk: Buffer) => Promise<void> | undefined;
 
+export interface S3ReaderParts {
+  readonly client: S3Client;
+  readonly object: { readonly Bucket: string; readonly Key: string };
+  readonly name: string;
+  readonly size: number;
+  /** Tries without a byte of progress before a read fails. */
+  readonly attempts: number;
+  /** Throws when the bucket can't be believed that it lacks the object. */
+  readonly assertBucket: () => Promise<void>;
+}
+
 /** Reads one object by ranges; a connection lost on the way is taken up again where it broke. */
 export class S3Reader implements BlobReader {
   readonly size: number;
-  readonly #client: S3Client;
-  readonly #object: { Bucket: string; Key: string };
-  readonly #name: string;
-  readonly #attempts: number;
+  readonly #parts: S3ReaderParts;
   #closed = false;
 
-  /** @param attempts without a byte of progress before a read fails */
-  constructor(client: S3Client, object: { Bucket: string; Key: string }, name: string, size: number, attempts: number) {
-    this.size = size;
-    this.#client = client;
-    this.#object = object;
-    this.#name = name;
-    this.#attempts = attempts;
+  constructor(parts: S3ReaderParts) {
+    this.size = parts.size;
+    this.#parts = parts;
   }
 
   async read(start: number, end: number, push: Push): Promise<void> {
@@ -31,7 +35,7 @@ export class S3Reader implements BlobReader {
       const { pushed, error } = await this.#stretch(position, end, push);
       position += pushed;
       failures = pushed > 0 ? 0 : failures + 1;
-      if (error !== undefined && failures >= this.#attempts) throw error;
+      if (error !== undefined && failures >= this.#parts.attempts) throw error;
     }
   }
 
@@ -62,16 +66,26 @@ export class S3Reader implements BlobReader {
   }
 
   async #get(start: number, end: number): Promise<Readable> {
+    const { name } = this.#parts;
     const wanted = end - start;
-    const command = new GetObjectCommand({ ...this.#object, Range: `bytes=${start}-${end - 1}` });
-    const answer = await this.#client.send(command).catch((error: unknown) => {
-      throw nameOf(error) === "InvalidRange" ? new TruncatedBlob(this.#name, start, this.size) : translate(error, this.#name);
+    const answer = await this.#ask(start, end).catch(async (error: unknown) => {
+      if (!(error instanceof MissingBlob)) throw error;
+      // As in S3Store.open: the bucket may have been away when it was asked.
+      await this.#parts.assertBucket();
+      return this.#ask(start, end);
     });
     const body = answer.Body as Readable | undefined;
-    if (!body) throw new MissingBlob(this.#name);
+    if (!body) throw new MissingBlob(name);
     if (answer.ContentLength === wanted) return body;
     body.destroy();
-    if (answer.ContentLength !== undefined && answer.ContentLength < wanted) throw new TruncatedBlob(this.#name, start + answer.ContentLength, this.size);
+    if (answer.ContentLength !== undefined && answer.ContentLength < wanted) throw new TruncatedBlob(name, start + answer.ContentLength, this.size);
     throw new Error("the service does not answer the range it is asked for");
+  }
+
+  #ask(start: number, end: number): Promise<GetObjectCommandOutput> {
+    const { client, object, name } = this.#parts;
+    return client.send(new GetObjectCommand({ ...object, Range: `bytes=${start}-${end - 1}` })).catch((error: unknown) => {
+      throw nameOf(error) === "InvalidRange" ? new TruncatedBlob(name, start, this.size) : translate(error, name);
+    });
   }
 }

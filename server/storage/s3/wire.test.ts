@@ -118,7 +118,8 @@ test.each(["XMinioStorageFull", "QuotaExceeded"])("%s reads as a full disk", asy
 test("a blob that goes missing after it was opened is a missing blob", async () => {
   answer = (_request, response) => response.setHeader("content-length", "10").end();
   const reader = await open().open(NAME, 10);
-  answer = refuse(404, "NoSuchKey");
+  const refusal = refuse(404, "NoSuchKey");
+  answer = (request, response) => (request.method === "HEAD" ? void response.end() : refusal(request, response));
   await expect(reader.read(0, 10, () => undefined)).rejects.toThrow(MissingBlob);
 });
 
@@ -126,6 +127,18 @@ test("a bucket that is away is an error even though the answer for the blob is 4
   answer = (_request, response) => response.writeHead(404).end();
   const error = await open().open(NAME, 10).catch((reason: unknown) => reason);
   expect(error).not.toBeInstanceOf(MissingBlob);
+});
+
+test("a bucket that holds nothing any more is an error, before and in the middle of a blob", async () => {
+  answer = (_request, response) => response.setHeader("content-length", "10").end();
+  const store = open();
+  const other = `${NAME.slice(0, -1)}1`;
+  for (const name of [other, NAME]) await store.open(name, 10);
+  const reader = await store.open(NAME, 10);
+  const refusal = refuse(404, "NoSuchKey");
+  answer = (request, response) => (request.url!.split("?")[0]!.replace(/\/$/, "") === "/b" ? void response.end() : refusal(request, response));
+  await expect(store.open(NAME, 10)).rejects.toThrow("other blobs");
+  await expect(reader.read(0, 10, () => undefined)).rejects.toThrow("other blobs");
 });
 
 test("without the right to look at the bucket a missing blob is still one", async () => {
