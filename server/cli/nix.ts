@@ -1,19 +1,15 @@
 import type { Command } from "commander";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errors } from "../core/errors.ts";
 import type { NixFsckView } from "../protocols/nix/fsck-admin.ts";
 import type { MadePinView, PinView } from "../protocols/nix/pin-admin.ts";
-import type { AdminClient } from "./admin-client.ts";
 import type { Io } from "./io.ts";
+import { finished } from "./job.ts";
 import { connect, printJson, remote, whole, type RemoteOptions } from "./remote.ts";
 import { printable, table } from "./table.ts";
 import { agoWords, sizeWords } from "./words.ts";
 
 /** A closure of a hundred thousand paths takes a while to walk. */
 const PIN_MS = 120_000;
-const POLL_MS = 500;
-/** Between two lines of progress. */
-const PROGRESS_MS = 5_000;
 /** Findings that are printed; --json has more. */
 const SHOWN = 50;
 
@@ -84,7 +80,7 @@ export function registerNixCommands(program: Command, io: Io): void {
       const repair = (options.repair ?? false) && !dryRun;
       const query = new URLSearchParams({ ...(cache === undefined ? {} : { cache }), verify: String(verify), repair: String(repair) });
       const client = connect(options, io);
-      const done = await finished(client, await client.post<NixFsckView>(`/nix/fsck?${query.toString()}`), io);
+      const done = await finished(client, "/nix/fsck", await client.post<NixFsckView>(`/nix/fsck?${query.toString()}`), ({ report }) => `${report?.nars ?? 0} NARs and ${report?.narInfos ?? 0} narinfos`, io);
       if (options.json) printJson(io, done);
       else io.stdout.write(fsckWords(done));
       const left = faultsOf(done);
@@ -113,22 +109,6 @@ function keepWords({ keep, expires }: PinView): string {
 function faultsOf({ report, repair }: NixFsckView): number {
   const { lost = 0, wrong = 0, corrupt = 0, unused = 0, unreadable = 0, removed = 0 } = report ?? {};
   return unreadable + (repair ? Math.max(0, lost + wrong + corrupt + unused - removed) : lost + wrong + corrupt + unused);
-}
-
-/** Polls until the run has ended. @throws noAnswer when it failed, or when another process answers */
-async function finished(client: AdminClient, started: NixFsckView, io: Io): Promise<NixFsckView> {
-  let told = Date.now();
-  for (;;) {
-    const now = await client.get<NixFsckView>("/nix/fsck");
-    if (now.number !== started.number || now.started !== started.started) throw errors.noAnswer("another replica or a restarted server answers now; name one replica with --server");
-    if (now.state === "done") return now;
-    if (now.state === "failed") throw errors.noAnswer(`fsck failed: ${now.error}`);
-    if (Date.now() - told >= PROGRESS_MS) {
-      told = Date.now();
-      io.stderr.write(`${now.report?.nars ?? 0} NARs and ${now.report?.narInfos ?? 0} narinfos so far…\n`);
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 function fsckWords({ report, verify, repair }: NixFsckView): string {

@@ -1,18 +1,13 @@
 import type { Command } from "commander";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { FsckView, GcPlanView, GcView } from "../admin/maintenance.ts";
-import { errors } from "../core/errors.ts";
-import type { AdminClient } from "./admin-client.ts";
 import type { Io } from "./io.ts";
+import { finished } from "./job.ts";
 import { connect, printJson, remote, type RemoteOptions } from "./remote.ts";
 import { table } from "./table.ts";
 import { sizeWords } from "./words.ts";
 
 /** Node's own limit for the head of an answer is five minutes. */
 const GC_MS = 290_000;
-const POLL_MS = 500;
-/** Between two lines of progress. */
-const PROGRESS_MS = 5_000;
 
 /** `stowhouse gc` and `stowhouse fsck`: what the server does by itself, now. */
 export function registerUpkeepCommands(program: Command, io: Io): void {
@@ -32,7 +27,7 @@ export function registerUpkeepCommands(program: Command, io: Io): void {
     .action(async (options: RemoteOptions & { verify?: boolean; dryRun?: boolean }) => {
       const { verify = false, dryRun = false } = options;
       const client = connect(options, io);
-      const done = await finished(client, await client.post<FsckView>("/fsck", { verify, dryRun }), io);
+      const done = await finished(client, "/fsck", await client.post<FsckView>("/fsck", { verify, dryRun }), ({ report }) => `${report?.blobs ?? 0} blobs`, io);
       if (options.json) return printJson(io, done);
       io.stdout.write(wordsOf(done));
     });
@@ -46,22 +41,6 @@ function planWords({ entries, bytes, cut, sums }: GcPlanView): string {
   if (entries === 0) return total;
   const rows = sums.map((sum) => [sum.cache, sum.keyspace, String(sum.entries), sizeWords(sum.bytes), REASONS[sum.reason]]);
   return table(["CACHE", "KEYSPACE", "ENTRIES", "SIZE", "WHY"], rows).text + total;
-}
-
-/** Polls until the run has ended. @throws noAnswer when it failed, or when another process answers */
-async function finished(client: AdminClient, started: FsckView, io: Io): Promise<FsckView> {
-  let told = Date.now();
-  for (;;) {
-    const now = await client.get<FsckView>("/fsck");
-    if (now.number !== started.number || now.started !== started.started) throw errors.noAnswer("another replica or a restarted server answers now; name one replica with --server");
-    if (now.state === "done") return now;
-    if (now.state === "failed") throw errors.noAnswer(`fsck failed: ${now.error}`);
-    if (Date.now() - told >= PROGRESS_MS) {
-      told = Date.now();
-      io.stderr.write(`${now.report?.blobs ?? 0} blobs so far…\n`);
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 function wordsOf({ report, dryRun, verify }: FsckView): string {

@@ -10,7 +10,7 @@ import { NARINFOS, NARS } from "./keyspaces.ts";
 import { parseNarUrl } from "./nar-url.ts";
 import { NarInspector, type NarContent } from "./nar-content.ts";
 import { parseNarInfo, type NarInfo } from "./narinfo.ts";
-import { contentOf } from "./nars.ts";
+import { contentOf, described } from "./nars.ts";
 import { parseBaseName } from "./store-path.ts";
 import { ORIGINS, PULLED } from "./upstream/pulled.ts";
 import { WireError } from "../wire.ts";
@@ -144,7 +144,7 @@ class CacheCheck {
       return refusal === "badRequest" ? "corrupt" : "unreadable";
     }
     if (hash.digest("hex") !== nar.key) return "corrupt";
-    const content = inspector.content.compression === "none" ? { ...inspector.content, narHash: nar.key, narSize: nar.size } : inspector.content;
+    const content = described(nar, inspector.content);
     if (content.narHash !== contentOf(nar).narHash) this.#content.set(nar.key, content);
     return content.narHash === undefined ? "unverified" : "ok";
   }

@@ -148,7 +148,8 @@ function recordOf(entry: Entry): PathRecord {
   return record;
 }
 
-function both(one: Slot, other: Slot): Slot {
+/** Live while both are. */
+export function both(one: Slot, other: Slot): Slot {
   return {
     scopes: one.scopes,
     get live() {

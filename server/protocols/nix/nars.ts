@@ -79,11 +79,15 @@ const known = new WeakMap<Entry, NarContent>();
 export function contentOf(nar: Entry): NarContent {
   let content = known.get(nar);
   if (!content) {
-    content = JSON.parse(nar.metadata ?? "{}") as NarContent;
-    if (content.compression === "none") content = { ...content, narHash: nar.key, narSize: nar.size };
+    content = described(nar, JSON.parse(nar.metadata ?? "{}") as NarContent);
     known.set(nar, content);
   }
   return content;
+}
+
+/** What an inspector has found in a NAR's file, a plain NAR by the file's own digest. */
+export function described(nar: Entry, content: NarContent): NarContent {
+  return content.compression === "none" ? { ...content, narHash: nar.key, narSize: nar.size } : content;
 }
 
 /** @throws badRequest unless a NAR is what a narinfo says of it, as far as anybody has verified it */

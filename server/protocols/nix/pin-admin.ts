@@ -7,6 +7,7 @@ import type { ProtocolContext } from "../protocol.ts";
 import { valid } from "../valid.ts";
 import { WireError } from "../wire.ts";
 import { administered } from "./admin.ts";
+import { parseJson } from "./json.ts";
 import type { NixOptions } from "./options.ts";
 import { checkPin, parseKeep, type PinRequest } from "./pin-wire.ts";
 import type { Pin } from "./pins.ts";
@@ -65,8 +66,8 @@ export function registerPinAdmin(app: FastifyInstance, context: ProtocolContext<
       response: { 200: Made },
     }),
     async (request) => {
-      const text = (await receive.buffer(request, MAX_BODY)).toString("utf8");
-      const { cache, scope, ...wanted } = valid(() => requestOf(text));
+      const bytes = await receive.buffer(request, MAX_BODY);
+      const { cache, scope, ...wanted } = valid(() => requestOf(parseJson(bytes)));
       const grant = writer(request, cache, scope);
       const { pin, closure } = await pins.add(grant, wanted, request.stow.address);
       return { pin: answerOf(cache, pin), missing: closure.missing };
@@ -88,13 +89,7 @@ export function registerPinAdmin(app: FastifyInstance, context: ProtocolContext<
     },
   );
 
-  function requestOf(text: string): PinRequest & { cache: string; scope?: string } {
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      throw new WireError("the body is no JSON");
-    }
+  function requestOf(value: unknown): PinRequest & { cache: string; scope?: string } {
     const { cache = "default", scope, name, storePath, artifacts = [], keep } = (value ?? {}) as Record<string, unknown>;
     if (typeof cache !== "string" || (scope !== undefined && typeof scope !== "string")) throw new WireError("cache and scope are texts");
     return { cache, ...(scope === undefined ? {} : { scope }), ...checkPin({ name, storePath, artifacts, keep: parseKeep(keep) }, options.storeDir) };

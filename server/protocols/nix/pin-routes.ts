@@ -3,6 +3,7 @@ import { errors } from "../../core/errors.ts";
 import type { Grant } from "../../core/grant.ts";
 import type { ProtocolContext } from "../protocol.ts";
 import { valid } from "../valid.ts";
+import { parseJson } from "./json.ts";
 import { parseNarInfo } from "./narinfo.ts";
 import type { NixOptions } from "./options.ts";
 import { parseCachixPin } from "./pin-wire.ts";
@@ -10,7 +11,6 @@ import { PINS } from "./pins.ts";
 import type { Services } from "./services.ts";
 import { parseBaseName } from "./store-path.ts";
 import { MOUNTS, PATHS } from "./wire.ts";
-import { WireError } from "../wire.ts";
 
 const CACHIX = "/api/v1/cache/:cache(^[a-z0-9][a-z0-9-]{0,62})/pin";
 const MAX_BODY = 256 * 1024;
@@ -21,8 +21,8 @@ type Named = FastifyRequest<{ Params: Record<string, string> }>;
 export function registerPins(app: FastifyInstance, { auth, core, options, receive }: ProtocolContext<NixOptions>, { pins, narInfos, upstream }: Services): void {
   app.post(CACHIX, labels("pin"), async (request) => {
     const grant = pinner(request);
-    const text = (await receive.buffer(request, MAX_BODY)).toString("utf8");
-    const wanted = valid(() => parseCachixPin(parse(text), options.storeDir));
+    const bytes = await receive.buffer(request, MAX_BODY);
+    const wanted = valid(() => parseCachixPin(parseJson(bytes), options.storeDir));
     const { pin, closure } = await pins.add(grant, wanted, request.stow.address);
     return { revision: pin.revision, paths: closure.paths, bytes: closure.bytes, missing: closure.missing };
   });
@@ -62,14 +62,6 @@ export function registerPins(app: FastifyInstance, { auth, core, options, receiv
     const kept = await upstream.proxies.get(grant.cache)?.kept(hash);
     if (!kept) throw errors.notFound();
     return parseNarInfo((await core.bodies.bytes(kept.entry)).toString("utf8"), options.storeDir).storePath;
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new WireError("the body is no JSON");
   }
 }
 

@@ -3,6 +3,7 @@ import type { Entry } from "../../../core/entry.ts";
 import { errors } from "../../../core/errors.ts";
 import type { ProtocolContext } from "../../protocol.ts";
 import { valid } from "../../valid.ts";
+import { parseJson } from "../json.ts";
 import { NARINFOS, NARS, PUSHES } from "../keyspaces.ts";
 import { fingerprint, MAX_NARINFO } from "../narinfo.ts";
 import { contentOf } from "../nars.ts";
@@ -11,7 +12,7 @@ import type { Services } from "../services.ts";
 import { STORE_HASH } from "../store-path.ts";
 import { Multipart, type UploadName, type Writer } from "./multipart.ts";
 import type { RegisteredKeys } from "./registered-keys.ts";
-import { API, md5Of, narInfoOf, parseCompletion, parseCompression, parseCreated, parseJson, parsePartNumber, parseSigningData, type Created } from "./wire.ts";
+import { API, md5Of, narInfoOf, parseCompletion, parseCompression, parseCreated, parsePartNumber, parseSigningData, type Created } from "./wire.ts";
 
 /** Seconds for which the URL of a part is good. */
 const PART_LIFETIME = 900;

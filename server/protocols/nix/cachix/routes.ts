@@ -3,6 +3,7 @@ import { errors } from "../../../core/errors.ts";
 import type { Grant } from "../../../core/grant.ts";
 import type { ProtocolContext } from "../../protocol.ts";
 import { valid } from "../../valid.ts";
+import { parseJson } from "../json.ts";
 import { NARINFOS, NARS } from "../keyspaces.ts";
 import { parseNarName } from "../nar-url.ts";
 import type { NixOptions } from "../options.ts";
@@ -10,7 +11,7 @@ import { registerLookups } from "../routes.ts";
 import type { Services } from "../services.ts";
 import { registerPush } from "./push.ts";
 import { RegisteredKeys } from "./registered-keys.ts";
-import { API, MAX_HASHES, parseHashes, parseJson, parseKey } from "./wire.ts";
+import { API, MAX_HASHES, parseHashes, parseKey } from "./wire.ts";
 
 /** Room for MAX_HASHES as JSON. */
 const MAX_QUESTION = MAX_HASHES * 40;

@@ -44,15 +44,6 @@ export function parseCompression(text: unknown): Compression {
   return (typeof text === "string" && Object.hasOwn(COMPRESSIONS, text) && COMPRESSIONS[text]) || fail("compression is neither zst nor xz");
 }
 
-/** @throws WireError */
-export function parseJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString("utf8"));
-  } catch {
-    return fail("the body is no JSON");
-  }
-}
-
 const HASH = new RegExp(`^${STORE_HASH}$`);
 
 /** A question for what is missing. @throws WireError */

@@ -1,9 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import Type from "typebox";
-import { errors } from "../../../core/errors.ts";
-import { refuse } from "../../../http/errors.ts";
-import { serverRefusals } from "../../../http/server.ts";
 import type { ProtocolContext } from "../../protocol.ts";
+import { administered } from "../admin.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 /** Agents that are connected are seen more often, ms. */
@@ -33,23 +31,12 @@ const Status = Type.Object({
 });
 
 /** For administrators of the whole server: the agents there are, and what they were last told to activate. */
-export function registerDeployStatus(app: FastifyInstance, { auth, core, log }: Pick<ProtocolContext, "auth" | "core" | "log">, workspaces: Workspaces): void {
-  app.get(
-    "/v1/admin/nix/deploy",
-    {
-      config: { op: "admin.nix.deploy", kind: "other" },
-      schema: { summary: "Agents of Cachix Deploy", operationId: "admin.nix.deploy", response: { 200: Status } },
-      // As the admin API's own, whatever this protocol's clients get.
-      errorHandler: (error, request, reply) => refuse(request, reply, error, serverRefusals, log),
-    },
-    async (request) => {
-      if (request.stow.cacheName !== undefined) throw errors.noRoute();
-      if (!auth.admin(request).caches.includes("*")) throw errors.forbiddenAdmin();
-      const list = workspaces.names.map(async (name) => ({
-        name,
-        agents: (await core.database.read("listAgents", { workspace: name, since: Date.now() - FRESH_MS })).map((agent) => ({ ...agent, seen: agent.seen === null ? null : new Date(agent.seen).toISOString() })),
-      }));
-      return { workspaces: await Promise.all(list) };
-    },
-  );
+export function registerDeployStatus(app: FastifyInstance, context: Pick<ProtocolContext, "auth" | "core" | "log">, workspaces: Workspaces): void {
+  app.get("/v1/admin/nix/deploy", administered(context, "deploy", { summary: "Agents of Cachix Deploy", response: { 200: Status } }), async () => {
+    const list = workspaces.names.map(async (name) => ({
+      name,
+      agents: (await context.core.database.read("listAgents", { workspace: name, since: Date.now() - FRESH_MS })).map((agent) => ({ ...agent, seen: agent.seen === null ? null : new Date(agent.seen).toISOString() })),
+    }));
+    return { workspaces: await Promise.all(list) };
+  });
 }

@@ -5,6 +5,7 @@ import type { ProtocolContext } from "../../protocol.ts";
 import type { Document } from "../document.ts";
 import { LISTINGS, NARINFOS } from "../keyspaces.ts";
 import { NARINFO_TYPE } from "../narinfo.ts";
+import { both } from "../narinfos.ts";
 import { cacheControl, documentHeaders, NAR_TYPE, narInfoHeaders, REALISATION_TYPE, sendText } from "../own-source.ts";
 import type { Nars } from "../nars.ts";
 import type { RealisationId } from "../realisation.ts";
@@ -111,13 +112,7 @@ export class UpstreamSource implements Source {
     if (text === undefined && entry && kept) {
       // What is pushed to the cache itself comes before it, from then on.
       const { slot: own } = await core.catalog.get(grant, NARINFOS, storeHash);
-      const slot = {
-        scopes: kept.scopes,
-        get live() {
-          return kept.live && own.live;
-        },
-      };
-      return send.entry(request, reply, entry, { type: NARINFO_TYPE, headers, grant, slot });
+      return send.entry(request, reply, entry, { type: NARINFO_TYPE, headers, grant, slot: both(kept, own) });
     }
     if (entry) core.catalog.touch(entry, grant);
     return sendText(asker, text!, { ...headers, "content-type": NARINFO_TYPE });
